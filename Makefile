@@ -1,0 +1,64 @@
+# Sparkyard: `make help` lists what can be done. Every target does its own set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv/bin
+PORT ?= 8000
+PYTEST := $(VENV)/pytest
+
+.PHONY: help setup up down test check lint types imports unit contract local bench docs lock clean
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## Install everything that `make up` needs
+	@scripts/setup up
+
+up: setup ## Start Sparkyard on this machine (PORT=8000, DETACH=1 returns when ready)
+	@exec $(VENV)/sparkyard-standalone up --port $(PORT) $(if $(DETACH),--detach)
+
+down: ## Stop what `make up DETACH=1` started
+	@if [ -x $(VENV)/sparkyard-standalone ]; then exec $(VENV)/sparkyard-standalone down; else echo "nothing is installed here, so nothing runs"; fi
+
+setup-test:
+	@scripts/setup test
+
+test: setup-test ## Everything: lint, types, imports, unit, contract, and the stories in a real browser
+	@$(MAKE) --no-print-directory lint types imports
+	$(PYTEST) tests/unit tests/contract tests/local
+
+check: setup-test ## The quick part of the tests: lint, types, imports, unit, contract
+	@$(MAKE) --no-print-directory lint types imports
+	$(PYTEST) tests/unit tests/contract
+
+lint: setup-test
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/python scripts/tidy.py
+
+types: setup-test
+	$(VENV)/mypy catalog/src spawner/src hub/src sparkmagic_config/src gateway/src
+
+imports: setup-test
+	$(VENV)/lint-imports
+
+unit: setup-test ## Unit tests alone
+	$(PYTEST) tests/unit
+
+contract: setup-test ## The Livy contract and its clients
+	$(PYTEST) tests/contract
+
+local: setup-test ## The stories on this machine: real hub, real Spark, real Chromium
+	$(PYTEST) tests/local
+
+bench: setup-test ## Speed and memory, as ratios measured in one run
+	PYTHONPATH=tests $(VENV)/python -m load.bench
+
+docs: setup-test ## Take the screenshots that the documentation shows, from a running Sparkyard
+	PYTHONPATH=tests $(VENV)/python -m support.screenshots
+
+lock: setup ## Resolve the dependencies anew
+	scripts/lock $(LOCK)
+
+clean: ## Remove the virtual environment and caches; users' notebooks in .sparkyard stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
