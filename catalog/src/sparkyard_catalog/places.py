@@ -1,0 +1,73 @@
+"""Places: paths on this machine with their placeholders, and the addresses that a session's files may come from."""
+
+import importlib.machinery
+import os
+import re
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote
+
+from pydantic import AfterValidator
+
+_SCHEMES = ("s3a", "s3", "gs", "abfss", "abfs", "wasbs", "hdfs", "https", "http", "local", "file")
+_PLACEHOLDERS = ("venv", "pyspark")
+
+
+def _path(text: str) -> str:
+    for name in re.findall(r"\{([^}]*)\}", text):
+        if name not in _PLACEHOLDERS:
+            raise ValueError(f"'{{{name}}}' is not known here; use {{venv}} or {{pyspark}}")
+    if not text or "\0" in text:
+        raise ValueError("write a path, such as {venv}/bin/python")
+    return text
+
+
+def _url_prefix(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in _SCHEMES or not rest.strip("/"):
+        known = ", ".join(_SCHEMES)
+        raise ValueError(f"'{text}' is not an address with a path, such as s3a://bucket/libraries/ (schemes: {known})")
+    if not plain_address(text):
+        raise ValueError(f"'{text}' holds '..', '?', '#', '%' or a space; write the plain address")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
+
+
+def plain_address(address: str) -> bool:
+    """Whether an address means what it seems to: nothing in it that a file system would resolve elsewhere."""
+    if unquote(address) != address or not re.fullmatch(r"[\x21-\x7e]+", address):
+        return False
+    _, _, rest = address.partition("://")
+    pieces = rest.rstrip("/").split("/")
+    return not re.search(r"[?#%@\\*{}\[\],;]", rest) and not any(piece in (".", "..") for piece in pieces)
+
+
+def under(address: str, prefix: str) -> bool:
+    """Whether an address lies under a prefix, by whole path components."""
+    wanted = prefix.rstrip("/").split("/")
+    pieces = address.split("/")
+    return len(pieces) > len(wanted) and pieces[: len(wanted)] == wanted and plain_address(address)
+
+
+def pyspark_folder() -> str:
+    """The folder of the pyspark package of this interpreter, found without importing it.
+
+    Where there is none, the folder that it would be installed to: whoever looks there says what is missing.
+    """
+    spec = importlib.machinery.PathFinder.find_spec("pyspark")
+    if spec is not None and spec.origin is not None:
+        return str(Path(spec.origin).parent)
+    return str(Path(sysconfig.get_path("purelib")) / "pyspark")
+
+
+def expand(text: str, folder: Path) -> str:
+    """An absolute path from one with placeholders. Symlinks stay: a virtual environment's python is one."""
+    filled = text.replace("{venv}", sys.prefix)
+    if "{pyspark}" in filled:
+        filled = filled.replace("{pyspark}", pyspark_folder())
+    return os.path.abspath(folder / filled)  # noqa: PTH100  Path.resolve would follow symlinks
