@@ -1,0 +1,183 @@
+"""The application: routes, the one error handler, and what lies around every request."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sparkyard_gateway.context import Gateway
+from sparkyard_gateway.errors import GatewayError, Shape
+from sparkyard_gateway.routes import driver, health, sessions, spark_ui, statements
+from sparkyard_gateway.wire import CompletionRequest, SessionRequest, StatementRequest
+
+ROUTERS = (sessions.router, statements.router, health.router, spark_ui.router, driver.router)
+BODIES = (SessionRequest, StatementRequest, CompletionRequest)
+GZIP_FROM_BYTES = 1024
+JSON = "application/json"
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The application of a gateway."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await gateway.open()
+        try:
+            yield
+        finally:
+            await gateway.close()
+
+    app = FastAPI(
+        title="Sparkyard gateway",
+        description="Apache Livy's REST API for many tenants. Send a JupyterHub token: `Authorization: token <token>`.",
+        version="1",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.gateway = gateway
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(GatewayError, _gateway_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1)
+    app.add_middleware(Surroundings, prefix=gateway.settings.prefix)
+    return app
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI's description, with the bodies that routes read themselves, as Livy does, and how a caller is known."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        components = made.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        for model in BODIES:
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        components["securitySchemes"] = {"hub": {"type": "http", "scheme": "bearer", "description": "A hub token."}}
+        made["security"] = [{"hub": []}]
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+class Surroundings:
+    """Around every request: the hub's path, HEAD by way of GET, and the headers of every answer.
+
+    Written as plain ASGI: Starlette's BaseHTTPMiddleware costs more than a whole statement's bookkeeping.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or connection."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if self._prefix and (path == self._prefix or path.startswith(self._prefix + "/")):
+            scope["root_path"] = self._prefix
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        structlog.contextvars.clear_contextvars()
+        head = scope["method"] == "HEAD"
+        if head:
+            # A copy: the server looks into its own for whether a body is due.
+            scope = {**scope, "method": "GET"}
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                given = {name for name, _ in headers}
+                headers.extend(each for each in HEADERS if each[0] not in given)
+                message["headers"] = headers
+            elif head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def render(error: GatewayError) -> Response:
+    """An error in its Livy shape."""
+    if error.shape is Shape.EMPTY:
+        content = b""
+    elif error.shape is Shape.STRING:
+        content = json.dumps(error.message, ensure_ascii=False).encode()
+    else:
+        content = json.dumps({"msg": error.message, **error.details}, ensure_ascii=False).encode()
+    return Response(content, error.status, headers=dict(error.headers), media_type=JSON)
+
+
+async def _gateway_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, GatewayError):
+        raise error
+    gateway: Gateway = request.app.state.gateway
+    gateway.metrics.refusals.labels(error.code).inc()
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    if path.startswith(("/spark-ui/", "/oauth_callback")) and "authorization" not in request.headers:
+        return spark_ui.error_page(error)
+    return render(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What Starlette itself raises: unknown routes and wrong methods, with Livy's empty bodies."""
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else {}
+    return Response(b"", error.status_code, headers=headers, media_type=JSON)
+
+
+def _methods(request: Request) -> list[str]:
+    methods: set[str] = set()
+    for route in (each for router in ROUTERS for each in router.routes):
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """A query parameter of the wrong kind."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"][1:])
+    return Response(json.dumps({"msg": f"{where}: {problem['msg']}"}), 400, media_type=JSON)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """Nobody reads this: the client broke off in the midst of its request."""
+    return Response(b"", 400)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
+    return Response(json.dumps("The gateway met an error of its own; it is in its log."), 500, media_type=JSON)

@@ -1,0 +1,1 @@
+"""Where drivers run. One module a kind of place; `base` says what each must offer."""

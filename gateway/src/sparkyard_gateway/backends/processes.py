@@ -1,0 +1,144 @@
+"""Processes of this machine, told apart from their successors of the same number, and ended with all they started.
+
+Words:
+    stamp     a process's start time, in clock ticks since boot: with the pid it names one process for ever
+    session   (the kernel's) every process that a driver starts stays in the session the driver leads, whatever
+              process group it makes for itself, as Spark's Python workers do
+    pidfd     a descriptor that becomes readable when the process ends, child or not
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+_PROC = Path("/proc")
+_LISTEN = "0A"
+POLL_SECONDS = 0.02
+"""How often the last processes of a killed session are looked for: they die in milliseconds, or are stuck."""
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from the state on: the name before them may hold anything."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def stamp(pid: int) -> int | None:
+    """When the process started; None where there is none (or only its remains)."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in {"Z", "X"}:
+        return None
+    return int(fields[19])
+
+
+def working_in(folder: Path) -> list[int]:
+    """The processes whose working folder this is."""
+    found = []
+    for entry in _PROC.iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            where = (entry / "cwd").readlink()
+        except OSError:
+            continue
+        if where == folder:
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def members(leader: int) -> list[int]:
+    """The living processes of the session that `leader` leads or led."""
+    found = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdecimal():
+            fields = _stat(int(entry.name))
+            if fields is not None and fields[0] not in {"Z", "X"} and int(fields[3]) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def leader_of(pid: int) -> int | None:
+    """The leader of the process's session."""
+    fields = _stat(pid)
+    return int(fields[3]) if fields else None
+
+
+def kill_members(leader: int, number: signal.Signals) -> int:
+    """Send a signal to all of a session; returns how many there were."""
+    pids = members(leader)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return len(pids)
+
+
+def listening_ports(leader: int) -> set[int]:
+    """The TCP ports that the processes of a session listen on."""
+    sockets = set()
+    for pid in members(leader):
+        for descriptor in _listed(_PROC / str(pid) / "fd"):
+            with contextlib.suppress(OSError):
+                sockets.add(str(descriptor.readlink()))
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in (_PROC / "net" / table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in sockets:
+                    ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+async def end_session(leader: int, grace_seconds: float, force_seconds: float = 10.0) -> bool:
+    """End all of a session: a request, a while, then by force. Returns whether nothing is left."""
+    loop = asyncio.get_running_loop()
+    if kill_members(leader, signal.SIGTERM):
+        end = loop.time() + grace_seconds
+        while members(leader) and loop.time() < end:  # noqa: ASYNC110 - the kernel has no event for it
+            await asyncio.sleep(POLL_SECONDS)
+    end = loop.time() + force_seconds
+    while kill_members(leader, signal.SIGKILL):
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
+
+
+class Watch:
+    """Calls once when a process ends, be it our child or an orphan of an earlier gateway."""
+
+    def __init__(self, pid: int, when_ended: Callable[[int | None], None]) -> None:
+        self.pid = pid
+        self._when_ended = when_ended
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = os.pidfd_open(pid)
+        self._loop.add_reader(self._descriptor, self._ended)
+
+    def stop(self) -> None:
+        """Look away."""
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _ended(self) -> None:
+        self.stop()
+        try:
+            _, status = os.waitpid(self.pid, os.WNOHANG)
+            code: int | None = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            code = None
+        self._when_ended(code)

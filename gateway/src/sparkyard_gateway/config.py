@@ -1,0 +1,208 @@
+"""The gateway's settings: each documented here once, read from the environment, a file and the command line.
+
+Order of precedence: command line, environment (``SPARKYARD_GATEWAY_<NAME>``), the TOML file given by ``--config``
+or ``SPARKYARD_GATEWAY_CONFIG``, the defaults below. Secrets come by file only, so that no other process can read
+them in this one's environment or arguments.
+
+What the hub must grant: the gateway asks the hub about each caller with the *caller's* token
+(``GET <hub_api_url>/user``) and about a browser through OAuth with its own client secret, which is the service's
+token. So the service ``gateway`` needs no scope of its own; callers need ``access:services!service=gateway``.
+"""
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENVIRONMENT_PREFIX = "SPARKYARD_GATEWAY_"
+
+
+class Settings(BaseSettings):
+    """Everything an operator may set."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8711, ge=0, le=65535, description="Port to listen on; 0 takes a free one and says which.")
+    base_path: str = Field(
+        "/services/gateway/",
+        description="The path under which the hub's proxy forwards browsers and clients here. "
+        "The same application is served at / as well.",
+    )
+    driver_url: str | None = Field(
+        None, description="How drivers reach this gateway, such as ws://gateway:8711. Default: ws://<host>:<port>."
+    )
+
+    hub_api_url: str = Field("http://127.0.0.1:8081/hub/api", description="JupyterHub's API as seen from here.")
+    hub_public_path: str = Field(
+        "/hub/", description="The hub's path as browsers see it, where the OAuth login of browser pages begins."
+    )
+    hub_token_file: Path | None = Field(
+        None,
+        description="File with the service's API token, which is also its OAuth client secret. "
+        "Without it the browser pages (Spark UI) are off; the REST API does not need it.",
+    )
+    hub_service_name: str = Field("gateway", description="The service's name at the hub, which its scope carries.")
+    hub_client_id: str = Field("service-gateway", description="The service's OAuth client id at the hub.")
+    hub_timeout_seconds: PositiveFloat = Field(5.0, description="How long the hub may take to answer about a caller.")
+    identity_ttl_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
+        10.0, description="How long a caller's identity is remembered: the bound of a revocation's effect."
+    )
+    identity_cache_size: PositiveInt = Field(10_000, description="How many callers' identities are remembered.")
+    browser_session_seconds: PositiveInt = Field(
+        3600, description="How long a browser's login for the Spark UI holds before the hub is asked again."
+    )
+
+    catalog: Path = Field(Path("catalog.yaml"), description="The admin's catalog.")
+    state_dir: Path = Field(
+        Path(".sparkyard/gateway"), description="Folder for the database, the sessions' folders and the drivers' logs."
+    )
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL, without a password. Default: gateway.sqlite in state_dir."
+    )
+    database_password_file: Path | None = Field(None, description="File with the database's password, if it has one.")
+    instance: str = Field("gateway", description="This gateway's name among several on one database.")
+
+    homes_dir: Path | None = Field(
+        None,
+        description="Folder of the users' homes. Where the gateway runs as root, a user's drivers run as the owner "
+        "of <homes_dir>/<user>.",
+    )
+    drop_privileges: bool = Field(
+        True, description="Whether a gateway that runs as root starts drivers under their user's own uid."
+    )
+    local_cores: PositiveInt | None = Field(
+        None, description="Cores that one local driver may use: local[N]. Default: what its profile grants."
+    )
+    local_java_home: Path | None = Field(None, description="JAVA_HOME of local drivers. Default: this process's own.")
+    driver_log_limit_bytes: PositiveInt = Field(
+        32 * 1024 * 1024, description="Size at which a driver's log is rotated; one older file is kept beside it."
+    )
+    driver_memory_limit_mib: PositiveInt | None = Field(
+        None, description="Address space (RLIMIT_DATA) of each process of a local driver, in MiB. Default: no limit."
+    )
+    driver_program: Path | None = Field(
+        None, description="The program that drivers run: a folder's __main__.py or a zipapp. Default: this package's."
+    )
+    stop_drivers_on_exit: bool = Field(
+        False,
+        description="Whether stopping the gateway ends the drivers. By default they run on and the next gateway "
+        "finds them again.",
+    )
+    stop_grace_seconds: PositiveFloat = Field(
+        5.0, description="How long a driver may take to end after it was asked to, before it is killed."
+    )
+
+    start_timeout_seconds: PositiveFloat = Field(300.0, description="How long a driver may take until Spark is up.")
+    orphan_seconds: PositiveInt = Field(3600, description="How long a driver waits for a lost gateway before it ends.")
+    concurrent_starts: PositiveInt = Field(
+        4, description="How many drivers may be starting at a time; further sessions wait their turn and say so."
+    )
+    sweep_seconds: PositiveFloat = Field(2.0, description="How often timeouts are looked at.")
+    finished_retention_seconds: PositiveFloat = Field(
+        600.0, description="How long a session that ended stays visible to clients."
+    )
+    log_retention_seconds: PositiveFloat = Field(
+        7 * 24 * 3600.0, description="How long the driver's log of an ended session is kept."
+    )
+    retained_statements: PositiveInt = Field(
+        100, description="How many of a session's statements are answered from memory; older ones from the database."
+    )
+    retained_chars: PositiveInt = Field(
+        4_000_000, description="How much of a session's code and outputs is kept in memory, beside the last one."
+    )
+    max_waiting_statements: PositiveInt = Field(1000, description="How many statements of a session may wait.")
+    stream_limit_chars: PositiveInt = Field(
+        1_000_000, description="How many characters of a running statement's output are kept for streaming."
+    )
+    max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Largest request body that is read.")
+    max_driver_message_bytes: PositiveInt = Field(
+        128 * 1024 * 1024, description="Largest message a driver may send: a statement's whole output."
+    )
+    max_sessions: PositiveInt | None = Field(None, description="How many sessions may run at once, of all users.")
+    max_sessions_per_user: PositiveInt | None = Field(None, description="How many sessions one user may run at once.")
+
+    metrics_from: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="Networks whose hosts may read /metrics."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["json", "console"] = Field("json", description="How a line of the log is written.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over file; no dotenv file in the working folder has a say."""
+        del dotenv_settings, file_secret_settings
+        assert isinstance(init_settings, InitSettingsSource)
+        named = init_settings.init_kwargs.pop("config", None) or os.environ.get(ENVIRONMENT_PREFIX + "CONFIG")
+        values = tomllib.loads(Path(named).read_text(encoding="utf-8")) if named else {}
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values))
+
+    @field_validator("metrics_from")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
+
+    @field_validator("base_path", "hub_public_path")
+    @classmethod
+    def _slashes(cls, value: str) -> str:
+        if not value.startswith("/"):
+            raise ValueError("must start with a slash")
+        return value if value.endswith("/") else value + "/"
+
+    @field_validator("hub_api_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _no_password_in_url(self) -> "Settings":
+        address = (self.database_url or "").partition("://")[2].rpartition("@")[0]
+        if ":" in address:
+            raise ValueError("must not hold a password: name a file with it in database_password_file")
+        return self
+
+    @property
+    def prefix(self) -> str:
+        """The base path without its last slash: what precedes a route's path."""
+        return self.base_path.rstrip("/")
+
+    @property
+    def sessions_dir(self) -> Path:
+        """Where each session has a folder named by its id."""
+        return self.state_dir.absolute() / "sessions"
+
+
+def reference() -> str:
+    """Every setting as a table, for the documentation; a test keeps docs/gateway-settings.md equal to it."""
+    rows = [
+        "# Settings of the gateway",
+        "",
+        "Each is an option of `sparkyard-gateway` (`--state-dir`), an environment variable (`"
+        + ENVIRONMENT_PREFIX
+        + "STATE_DIR`) and a key of the TOML file given by `--config` (`state_dir`); the first of these holds.",
+        "",
+        "| setting | default | what it does |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        rows.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,259 @@
+"""The gateway's side of the drivers' connections: who may connect, what they report, what they are told.
+
+One session has one connection. A driver proves itself with its session's token, and is then believed about that
+session only. Its durable messages take effect in memory at once, which wakes whoever waits, and are acknowledged when
+their effect is committed; what is not acknowledged the driver says again, and saying it again has no effect.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from sparkyard_gateway import driver_messages as say
+from sparkyard_gateway.config import Settings
+from sparkyard_gateway.errors import Forbidden, Unauthenticated
+from sparkyard_gateway.live import LiveSession, LiveStatement, Printed
+from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.sessions import Sessions
+from sparkyard_gateway.statements import Statements
+from sparkyard_gateway.states import SessionState, StatementState
+from sparkyard_gateway.store.models import Event
+from sparkyard_gateway.store.repository import Store
+from sparkyard_gateway.times import now_ms
+
+HELLO_SECONDS = 10.0
+LONGEST_REASON = 4000
+
+Durable = say.Ready | say.Failed | say.Begin | say.Done
+
+log = structlog.get_logger(__name__)
+
+
+class Frames(Protocol):
+    """A connection that carries text frames; both raise ConnectionError when it is gone."""
+
+    async def receive(self) -> str:
+        """The next frame."""
+
+    async def send(self, text: str) -> None:
+        """Send a frame."""
+
+
+class Line:
+    """One connection, with what is still to be sent on it."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._outbox: deque[str] = deque()
+        self._wake = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Queue a message."""
+        self._outbox.append(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+        self._wake.set()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.closed.set()
+        self._wake.set()
+
+    async def send_all(self) -> None:
+        """Send what is queued, as it comes, until the end."""
+        while not self.closed.is_set():
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outbox:
+                await self._frames.send(self._outbox.popleft())
+
+
+class Drivers:
+    """All drivers on the line."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        sessions: Sessions,
+        statements: Statements,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._sessions = sessions
+        self._statements = statements
+        self._metrics = metrics
+
+    def admit(self, number: int, token: str | None, epoch: str | None) -> LiveSession:
+        """The session that a driver may connect to. Raises Unauthenticated alike for any that it may not."""
+        session = self._sessions.live.get(number)
+        if token is None or session is None or not session.knows_token(token) or session.state.ended:
+            raise Unauthenticated("No driver of a session here has this token.")
+        if epoch is not None and epoch != str(session.epoch):
+            raise Forbidden("Another driver has taken this session over.")
+        return session
+
+    async def serve(self, session: LiveSession, frames: Frames) -> None:
+        """Talk to a driver until the connection ends. Raises ValidationError where it talks nonsense."""
+        hello = say.FROM_DRIVER.validate_json(await asyncio.wait_for(frames.receive(), HELLO_SECONDS))
+        if not isinstance(hello, say.Hello) or hello.session != session.id:
+            raise ConnectionError("the driver did not say hello")
+        line = Line(frames)
+        if session.line is not None:
+            session.line.close()
+        session.line = line
+        self._metrics.drivers.inc()
+        log.info("driver_connected", session=session.id, user=session.owner, pid=hello.pid)
+        line.send({"t": "welcome", "acked": session.applied, "epoch": session.epoch})
+        for statement in session.statements.values():
+            statement.sent = False
+        if session.state is SessionState.SHUTTING_DOWN:
+            line.send({"t": "shutdown"})
+        self._statements.pump(session)
+        try:
+            await _first(line.send_all(), self._hear(session, line, frames))
+        finally:
+            self._metrics.drivers.dec()
+            line.close()
+            if session.line is line:
+                session.line = None
+                session.changed.fire()
+            log.info("driver_disconnected", session=session.id)
+
+    async def _hear(self, session: LiveSession, line: Line, frames: Frames) -> None:
+        while True:
+            message = say.FROM_DRIVER.validate_json(await frames.receive())
+            if line is not session.line:
+                return
+            if isinstance(message, say.Printed):
+                self._printed(session, message)
+            elif isinstance(message, say.Progress):
+                self._progress(session, message)
+            elif isinstance(message, say.Completion):
+                self._statements.completed(message)
+            elif isinstance(message, Durable):
+                self._durable(session, line, message)
+
+    def _durable(
+        self, session: LiveSession, line: Line, message: say.Ready | say.Failed | say.Begin | say.Done
+    ) -> None:
+        def acknowledge() -> None:
+            line.send({"t": "ack", "seq": message.seq})
+
+        if message.seq <= session.applied:
+            # Said again, because our word that it is written did not arrive.
+            self._store.update_session_soon(session.id, written=acknowledge)
+            return
+        session.applied = message.seq
+        if isinstance(message, say.Ready):
+            self._ready(session, message, acknowledge)
+        elif isinstance(message, say.Failed):
+            self._failed(session, message, acknowledge)
+        elif isinstance(message, say.Begin):
+            self._begin(session, message)
+        else:
+            self._done(session, message, acknowledge)
+
+    def _ready(self, session: LiveSession, message: say.Ready, written: Callable[[], None]) -> None:
+        now = now_ms()
+        session.app_id, session.spark_ui = message.app_id, message.spark_ui
+        session.spark_version, session.python_version = message.spark_version, message.python_version
+        session.ready_at, session.phase = now, None
+        session.active_at = now
+        if session.state is SessionState.STARTING:
+            self._sessions.set_state(session, SessionState.IDLE)
+            self._metrics.start_seconds.observe((now - session.created_at) / 1000)
+            log.info("session_ready", session=session.id, user=session.owner, ms=now - session.created_at)
+        self._statements.pump(session)
+        self._store.update_session_soon(
+            session.id,
+            written=written,
+            event=Event(at=now, session_id=session.id, event="ready", detail={"startup_ms": message.startup_ms}),
+            acked=message.seq,
+            app_id=session.app_id,
+            spark_ui=session.spark_ui,
+            spark_version=session.spark_version,
+            python_version=session.python_version,
+            ready_at=now,
+            state=session.state,
+        )
+
+    def _failed(self, session: LiveSession, message: say.Failed, written: Callable[[], None]) -> None:
+        session.reason = message.reason[:LONGEST_REASON] or "Spark could not start; the log says more."
+        session.phase = None
+        session.changed.fire()
+        self._store.update_session_soon(session.id, written=written, acked=message.seq, reason=session.reason)
+
+    def _begin(self, session: LiveSession, message: say.Begin) -> None:
+        statement = session.statements.get(message.statement)
+        if statement is None or statement.state.final:
+            return
+        statement.started_at = message.at
+        if statement.state is StatementState.WAITING:
+            statement.state = StatementState.RUNNING
+        statement.touch()
+        # Its row follows with the outcome; until then a restart learns of it from the driver again.
+
+    def _done(self, session: LiveSession, message: say.Done, written: Callable[[], None]) -> None:
+        session.active_at = now_ms()
+        statement = session.statements.get(message.statement)
+        if statement is None or statement.state.final:
+            self._store.update_session_soon(session.id, written=written, acked=message.seq)
+            return
+        cancelled = message.status == "cancelled"
+        statement.state = StatementState.CANCELLED if cancelled else StatementState.AVAILABLE
+        if message.output is not None:
+            statement.output = json.dumps(message.output, ensure_ascii=False, separators=(",", ":"))
+        statement.truncated = message.truncated
+        statement.progress = 1.0
+        statement.completed_at = message.at
+        statement.stages = []
+        statement.touch()
+        self._statements.pump(session)
+        self._store.finish_statement_soon(statement.record(session.id), message.seq, written)
+        self._metrics.statements.labels(message.status).inc()
+        self._metrics.statement_seconds.observe(max(0, now_ms() - statement.created_at) / 1000)
+        self._statements.make_room(session)
+
+    def _printed(self, session: LiveSession, message: say.Printed) -> None:
+        statement = self._running(session, message.statement)
+        if statement is None:
+            return
+        if statement.printed is None:
+            statement.printed = Printed(self._settings.stream_limit_chars)
+        if statement.printed.add(message.offset, message.text):
+            statement.touch()
+
+    def _progress(self, session: LiveSession, message: say.Progress) -> None:
+        statement = self._running(session, message.statement)
+        if statement is None:
+            return
+        statement.progress = message.fraction
+        statement.stages = [stage.model_dump() for stage in message.stages]
+        statement.touch()
+
+    @staticmethod
+    def _running(session: LiveSession, number: int) -> LiveStatement | None:
+        statement = session.statements.get(number)
+        return None if statement is None or statement.state.final else statement
+
+
+async def _first(*coroutines: Awaitable[None]) -> None:
+    """Run all until one ends, end the others, and raise what it raised."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+__all__ = ["Drivers", "Frames", "Line", "ValidationError"]

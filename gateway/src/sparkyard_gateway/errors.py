@@ -1,0 +1,160 @@
+"""What can go wrong, in one tree, and how each is told to a client.
+
+    GatewayError
+    ├── Unauthenticated              401  no token, or one the hub doesn't know
+    ├── Forbidden                    403  known, but may not
+    ├── Unavailable                  503  nothing wrong with the request: the hub or the database is gone
+    │   ├── HubUnreachable
+    │   └── StoreUnavailable
+    ├── SessionNotFound              404  unknown, or somebody else's: the answer is the same
+    ├── StatementNotFound            404
+    ├── NoSuchRoute                  404
+    ├── MalformedBody                400  not JSON, an unknown field, a wrong type
+    ├── BodyTooLarge                 413
+    └── BadRequest                   400
+        ├── BadNumber                     a number in the path or query that is none
+        ├── UnacceptableVersion      406
+        ├── Rejected                      a creation refused: name taken, bad time, too many
+        ├── RefusedByPolicy               the catalog doesn't grant it
+        └── SessionNotActive              the session has ended
+
+Livy answers errors in three shapes, and its clients know them: ``{"msg": ...}``, a bare JSON string, and no body.
+Messages are written for the person who reads them in a notebook; none is another library's ``str(exception)``.
+"""
+
+# ruff: noqa: N818, D101 - the tree above says what each is, and they are named as a client meets them
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import ClassVar
+
+
+class Shape(Enum):
+    """How an error's body looks."""
+
+    MESSAGE = "msg"
+    STRING = "string"
+    EMPTY = "empty"
+
+
+class GatewayError(Exception):
+    """The root: every error a client is told about."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    shape: ClassVar[Shape] = Shape.MESSAGE
+
+    def __init__(self, message: str, /, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: Mapping[str, object] = details
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that belong to the answer."""
+        return {}
+
+
+class Unauthenticated(GatewayError):
+    status = 401
+    code = "unauthenticated"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What a client must send."""
+        return {"WWW-Authenticate": 'Bearer realm="JupyterHub"'}
+
+
+class Forbidden(GatewayError):
+    status = 403
+    code = "forbidden"
+
+
+class Unavailable(GatewayError):
+    status = 503
+    code = "unavailable"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": "2"}
+
+
+class HubUnreachable(Unavailable):
+    code = "hub_unreachable"
+
+
+class StoreUnavailable(Unavailable):
+    code = "store_unavailable"
+
+
+class SessionNotFound(GatewayError):
+    status = 404
+    code = "session_not_found"
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"Session '{reference}' not found.")
+
+
+class StatementNotFound(GatewayError):
+    status = 404
+    code = "statement_not_found"
+    shape = Shape.STRING
+
+    def __init__(self) -> None:
+        super().__init__("Statement not found")
+
+
+class NoSuchRoute(GatewayError):
+    status = 404
+    code = "no_such_route"
+    shape = Shape.EMPTY
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+class MalformedBody(GatewayError):
+    status = 400
+    code = "malformed_body"
+    shape = Shape.STRING
+
+
+class BodyTooLarge(GatewayError):
+    status = 413
+    code = "body_too_large"
+
+
+class BadRequest(GatewayError):
+    status = 400
+    code = "bad_request"
+
+
+class BadNumber(BadRequest):
+    code = "bad_number"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f'For input string: "{text}"')
+
+
+class UnacceptableVersion(BadRequest):
+    status = 406
+    code = "unacceptable_version"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"No value found for '{version}'")
+
+
+class Rejected(BadRequest):
+    code = "rejected"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Rejected, Reason: {reason}")
+
+
+class RefusedByPolicy(BadRequest):
+    code = "refused_by_policy"
+
+
+class SessionNotActive(BadRequest):
+    code = "session_not_active"

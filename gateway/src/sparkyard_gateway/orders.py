@@ -1,0 +1,69 @@
+"""From what the catalog granted to a driver: what the row keeps of it, and the order that a backend gets.
+
+The order is made from the row alone, so that a gateway after a restart can give it again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sparkyard_catalog import SessionSpec
+from sparkyard_gateway import policy
+from sparkyard_gateway.backends.base import DriverOrder
+from sparkyard_gateway.config import Settings
+from sparkyard_gateway.live import LiveSession
+
+
+def granted(spec: SessionSpec) -> dict[str, Any]:
+    """What the row keeps of what was granted."""
+    environment = spec.environment
+    return {
+        "profile": spec.profile,
+        "profile_title": spec.profile_title,
+        "team": spec.team,
+        "spark_version": spec.spark_version,
+        "driver_image": spec.driver_image.choice,
+        "executor_image": spec.executor_image.choice,
+        "driver_memory": spec.driver_memory,
+        "driver_cores": spec.driver_cores,
+        "executor_memory": spec.executor_memory,
+        "executor_cores": spec.executor_cores,
+        "executors": spec.executors,
+        "conf": policy.spark_conf(spec),
+        "idle_timeout_seconds": spec.idle_timeout_seconds,
+        "lifetime_seconds": spec.lifetime_seconds,
+        "python": environment.python if environment else None,
+        "spark_home": environment.spark_home if environment else None,
+        "notice": stand_in_notice(spec),
+    }
+
+
+def stand_in_notice(spec: SessionSpec) -> str | None:
+    """What a machine without containers cannot give of the images that were granted; None where nothing is missing."""
+    driver, executor = spec.driver_image.choice, spec.executor_image.choice
+    notices = []
+    if spec.environment is None:
+        notices.append(
+            f"No interpreter here stands for the image {driver}: the driver has this machine's own libraries."
+        )
+    if executor != driver:
+        notices.append(f"Executors run inside the driver on one machine: their image {executor} is recorded, not used.")
+    return " ".join(notices) or None
+
+
+def order(session: LiveSession, token: str, settings: Settings, driver_url: str) -> DriverOrder:
+    """What the backend needs to start a session's driver."""
+    spec = session.spec
+    return DriverOrder(
+        session_id=session.id,
+        epoch=session.epoch,
+        owner=session.owner,
+        url=f"{driver_url}/driver/v1/{session.id}",
+        token=token,
+        kind=session.kind,
+        app_name=session.name or f"sparkyard-{session.id}",
+        conf=spec["conf"],
+        cores=policy.local_cores(spec["executors"] * spec["executor_cores"], settings.local_cores),
+        python=Path(spec["python"]) if spec["python"] else None,
+        spark_home=Path(spec["spark_home"]) if spec["spark_home"] else None,
+        orphan_seconds=settings.orphan_seconds,
+    )

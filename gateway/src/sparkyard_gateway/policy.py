@@ -1,0 +1,72 @@
+"""What a person's request for a session is granted: the catalog decides, this translates to and from its words."""
+
+import os
+
+from sparkyard_catalog import Catalog, Person, Refused, SessionChoices, SessionSpec, resolve_session
+from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.errors import RefusedByPolicy, Rejected
+from sparkyard_gateway.times import span_seconds
+from sparkyard_gateway.wire import SessionRequest
+
+
+def person(caller: Caller) -> Person:
+    """The caller as the catalog knows people."""
+    return Person(name=caller.name, groups=caller.groups, admin=caller.admin)
+
+
+def choices(request: SessionRequest) -> SessionChoices:
+    """A request's wishes in the catalog's words. Raises Rejected for times that are none."""
+    for span in (request.ttl, request.idle_timeout):
+        if span is not None:
+            try:
+                span_seconds(span)
+            except ValueError:
+                raise Rejected(f"Invalid time string: {span}") from None
+    return SessionChoices(
+        profile=request.profile,
+        kind=request.kind,
+        driver_memory=request.driver_memory,
+        driver_cores=request.driver_cores or None,
+        executor_memory=request.executor_memory,
+        executor_cores=request.executor_cores or None,
+        executors=request.num_executors or None,
+        conf=request.conf or {},
+        jars=tuple(request.jars or ()),
+        py_files=tuple(request.py_files or ()),
+        files=tuple(request.files or ()),
+        archives=tuple(request.archives or ()),
+        queue=request.queue,
+        proxy_user=request.proxy_user,
+        idle_timeout=request.idle_timeout,
+        lifetime=request.ttl,
+    )
+
+
+def decide(catalog: Catalog, caller: Caller, request: SessionRequest) -> SessionSpec:
+    """Exactly what this session gets. Raises Rejected or RefusedByPolicy, with a sentence for the caller."""
+    try:
+        return resolve_session(catalog, person(caller), choices(request))
+    except Refused as refused:
+        raise RefusedByPolicy(
+            refused.message, key=refused.key, profile=refused.profile, allowed=refused.allowed
+        ) from None
+
+
+def local_cores(wanted: int, limit: int | None) -> int:
+    """How many cores a driver uses where it is its own executor: what its executors would have, as far as there are."""
+    return max(1, min(wanted, limit or os.cpu_count() or 1))
+
+
+def spark_conf(spec: SessionSpec) -> dict[str, str]:
+    """All of a session's Spark settings: the granted ones, and its files as Spark's own keys."""
+    conf = dict(spec.conf)
+    lists = {
+        "spark.jars": spec.jars,
+        "spark.submit.pyFiles": spec.py_files,
+        "spark.files": spec.files,
+        "spark.archives": spec.archives,
+    }
+    for key, paths in lists.items():
+        if paths:
+            conf[key] = ",".join([*filter(None, [conf.get(key)]), *paths])
+    return conf

@@ -1,0 +1,122 @@
+"""Brings what is in step with what should be: at start, and at a steady pace after.
+
+At start every session in the database is taken up again: its driver is looked for, adopted where it lives, declared
+dead where it does not. After that the sweep ends what nobody uses, hides what ended long ago, and keeps logs in
+bounds. Deaths are not found here: a backend reports them as they happen.
+"""
+
+import asyncio
+import time
+
+import structlog
+
+from sparkyard_gateway.backends.base import Backend, Ended
+from sparkyard_gateway.backends.local import LocalBackend
+from sparkyard_gateway.config import Settings
+from sparkyard_gateway.live import LiveSession, LiveStatement
+from sparkyard_gateway.sessions import Sessions
+from sparkyard_gateway.states import SessionState
+from sparkyard_gateway.store.repository import Store
+from sparkyard_gateway.times import now_ms
+
+HOUSEKEEPING_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """The sweep."""
+
+    def __init__(self, settings: Settings, store: Store, sessions: Sessions, backends: dict[str, Backend]) -> None:
+        self._settings = settings
+        self._store = store
+        self._sessions = sessions
+        self._backends = backends
+        self._housekept = 0.0
+
+    async def recover(self) -> None:
+        """Take up what an earlier gateway left."""
+        records = await self._store.shown_sessions()
+        counts = await self._store.statement_counts()
+        for record in records:
+            session = LiveSession.of(record)
+            session.next_statement = counts.get(session.id, 0)
+            self._sessions.live[session.id] = session
+        running = [each for each in self._sessions.live.values() if not each.ended.is_set()]
+        for statement in await self._store.unfinished_statements(each.id for each in running):
+            session = self._sessions.live[statement.session_id]
+            session.statements[statement.id] = LiveStatement.of(statement)
+            if statement.idempotency_key is not None:
+                session.keys[statement.idempotency_key] = statement.id
+        for session in running:
+            await self._take_up(session)
+        for record in await self._store.removed_with_driver():
+            backend = self._backends[record.backend]
+            handle = record.handle or await backend.adopt(record.id, None)
+            await backend.stop(record.id, handle, self._settings.stop_grace_seconds)
+            await backend.forget(record.id, keep_log=True)
+            self._store.update_session_soon(record.id, ended_at=now_ms())
+        if running:
+            log.info("sessions_recovered", sessions=len(running))
+
+    async def _take_up(self, session: LiveSession) -> None:
+        backend = self._backends[session.backend]
+        known = session.handle is not None
+        session.handle = await backend.adopt(session.id, session.handle)
+        if session.handle is None and not known and session.state is SessionState.STARTING:
+            await self._sessions.start_again(session)
+        elif session.handle is None:
+            why = "The driver process ended while no gateway watched it."
+            self._sessions.driver_ended(session.id, Ended(why, clean=False))
+        elif session.state is SessionState.SHUTTING_DOWN:
+            self._sessions.end(session, session.reason)
+        elif session.ready_at is None:
+            session.phase = "The driver process is up; Spark is starting."
+            self._store.update_session_soon(session.id, handle=session.handle)
+            self._sessions.await_ready(session)
+        else:
+            busy = session.current is not None
+            session.state = SessionState.BUSY if busy else SessionState.IDLE
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            await asyncio.sleep(self._settings.sweep_seconds)
+            try:
+                await self.sweep()
+            except Exception:  # the loop must outlive one bad round
+                log.exception("sweep_failed")
+
+    async def sweep(self) -> None:
+        """One round."""
+        now = now_ms()
+        for session in list(self._sessions.live.values()):
+            if session.ended.is_set():
+                ended = session.ended_at or 0
+                if not session.removed and now - ended > self._settings.finished_retention_seconds * 1000:
+                    self._sessions.hide(session)
+            elif session.state.active and (reason := overdue(session, now)) is not None:
+                self._sessions.end(session, reason)
+        if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
+            self._housekept = time.monotonic()
+            for backend in self._backends.values():
+                if isinstance(backend, LocalBackend):
+                    await asyncio.to_thread(
+                        backend.tidy,
+                        self._settings.driver_log_limit_bytes,
+                        self._settings.log_retention_seconds,
+                        frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set()),
+                    )
+
+
+def overdue(session: LiveSession, now: int) -> str | None:
+    """Why an active session must end now, if it must."""
+    silent, age, unused = now - session.heartbeat_at, now - session.created_at, now - session.active_at
+    heartbeat, lifetime, idle = session.heartbeat_seconds, session.lifetime_seconds, session.idle_timeout_seconds
+    if heartbeat and not session.waiting and silent > heartbeat * 1000:
+        return f"No client asked about the session for {heartbeat} s, its heartbeat timeout."
+    if lifetime and age > lifetime * 1000:
+        return f"The session reached its longest lifetime, {lifetime:g} s."
+    if idle and session.state is SessionState.IDLE and not session.waiting and unused > idle * 1000:
+        return f"The session was idle for {idle:g} s, its idle timeout."
+    return None

@@ -1,0 +1,146 @@
+"""What every route asks first: which gateway, who calls, and which session is meant.
+
+`OwnedSession` is the one way from a path to a session. A route that takes it cannot forget the question whose it is.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar, cast
+
+import structlog
+from fastapi import Depends, Path, Query, Request
+from pydantic import BaseModel, ValidationError
+
+from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.context import Gateway
+from sparkyard_gateway.errors import BadNumber, BodyTooLarge, MalformedBody, UnacceptableVersion
+from sparkyard_gateway.live import LiveSession
+
+LONGEST_WAIT = 60.0
+_ACCEPT = re.compile(r"application/vnd\.livy\.v(\d+\.\d+)\+json")
+_LIVY_VERSIONS = frozenset({"0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"})
+_NUMBER = re.compile(r"-?\d{1,10}", re.ASCII)
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that serves this request."""
+    return cast("Gateway", request.app.state.gateway)
+
+
+AGateway = Annotated[Gateway, Depends(gateway_of)]
+
+
+async def caller_of(request: Request, gateway: AGateway) -> Caller:
+    """Who calls, by the hub token in the Authorization header and nothing else."""
+    accepted = _ACCEPT.search(request.headers.get("accept", ""))
+    caller = await gateway.identities.caller_of(request.headers.get("authorization"))
+    if accepted is not None and accepted[1] not in _LIVY_VERSIONS:
+        raise UnacceptableVersion(accepted[1])
+    structlog.contextvars.bind_contextvars(user=caller.name)
+    return caller
+
+
+ACaller = Annotated[Caller, Depends(caller_of)]
+
+
+async def owned_session(
+    caller: ACaller,
+    gateway: AGateway,
+    session: Annotated[str, Path(description="A session's id, or its name.", max_length=128)],
+) -> LiveSession:
+    """The session of the path, if the caller may see it."""
+    found = gateway.sessions.find(caller, session)
+    structlog.contextvars.bind_contextvars(session=found.id)
+    return found
+
+
+OwnedSession = Annotated[LiveSession, Depends(owned_session)]
+
+
+def number(text: str) -> int:
+    """A 32-bit integer, as Livy reads them. Raises BadNumber."""
+    if not _NUMBER.fullmatch(text) or not -(2**31) <= int(text) < 2**31:
+        raise BadNumber(text)
+    return int(text)
+
+
+def integer(name: str, default: int) -> Any:
+    """A dependency: the query's integer of this name, with Livy's error where it is none."""
+
+    async def read(request: Request) -> int:
+        text = request.query_params.get(name)
+        return default if text is None else number(text)
+
+    return Depends(read)
+
+
+async def wait_seconds(
+    wait: Annotated[str | None, Query(description="Addition: how many seconds the server may hold the answer.")] = None,
+) -> float:
+    """How long a caller is ready to wait; at most a minute."""
+    if wait is None:
+        return 0.0
+    try:
+        seconds = float(wait)
+    except ValueError:
+        raise BadNumber(wait) from None
+    return min(max(0.0, seconds), LONGEST_WAIT) if seconds == seconds else 0.0  # noqa: PLR0124 - not a NaN
+
+
+Wait = Annotated[float, Depends(wait_seconds)]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """A dependency: the request's JSON body, read as Livy reads it, whatever its content type says."""
+
+    async def read(request: Request) -> M:
+        limit = gateway_of(request).settings.max_body_bytes
+        received = bytearray()
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > limit:
+                raise BodyTooLarge(f"The request's body is larger than {limit} bytes.")
+        if not received.strip():
+            raise MalformedBody("No content to map due to end-of-input")
+        try:
+            return model.model_validate_json(bytes(received))
+        except ValidationError as error:
+            raise MalformedBody(malformed(error, model)) from None
+        except RecursionError:
+            raise MalformedBody("The body is nested too deeply") from None
+
+    return read
+
+
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """What OpenAPI is told of a body that `body` reads."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def malformed(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first problem of a body, in Livy's words where it has some."""
+    problem = error.errors(include_url=False, include_context=True)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        known = sorted(each.alias or name for name, each in model.model_fields.items())
+        names = ", ".join(f'"{each}"' for each in known)
+        return (
+            f'Unrecognized field "{field}" (class {model.__name__}), not marked as ignorable '
+            f"({len(known)} known properties: {names})"
+        )
+    if kind == "json_invalid":
+        return str(problem["msg"]).removeprefix("Invalid JSON: ").capitalize()
+    if kind == "missing":
+        return f'The field "{field}" is missing'
+    if kind == "value_error":
+        said = str(problem["msg"]).removeprefix("Value error, ")
+        return f'{said} (through reference chain: {model.__name__}["{field}"])'
+    if not field:
+        return f"Cannot deserialize {model.__name__}: it must be a JSON object"
+    given = json.dumps(problem.get("input"), default=str)[:100]
+    return f'Cannot deserialize the value {given} of the field "{field}": {problem["msg"].lower()}'

@@ -1,0 +1,63 @@
+"""/driver/v1/{session}: where drivers dial in. Not under the hub's path: browsers have no business here."""
+
+import contextlib
+
+import structlog
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import ValidationError
+
+from sparkyard_gateway.auth import token_in
+from sparkyard_gateway.context import Gateway
+from sparkyard_gateway.errors import GatewayError
+
+router = APIRouter()
+
+POLICY_VIOLATION = 1008
+TRY_AGAIN = 1012
+
+log = structlog.get_logger(__name__)
+
+
+class _Frames:
+    """Starlette's WebSocket as plain text frames."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def receive(self) -> str:
+        try:
+            return await self._socket.receive_text()
+        except (WebSocketDisconnect, KeyError) as error:
+            raise ConnectionError("the driver hung up") from error
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._socket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ConnectionError("the driver hung up") from error
+
+
+@router.websocket("/driver/v1/{session}")
+async def driver(socket: WebSocket, session: int) -> None:
+    """One driver's connection. One that may not connect is refused before the handshake is answered."""
+    gateway: Gateway = socket.app.state.gateway
+    if socket.scope.get("root_path") or "origin" in socket.headers:
+        await socket.close(POLICY_VIOLATION)
+        return
+    try:
+        live = gateway.drivers.admit(
+            session, token_in(socket.headers.get("authorization")), socket.headers.get("sparkyard-epoch")
+        )
+    except GatewayError as error:
+        log.warning("driver_refused", session=session, code=error.code)
+        await socket.close(POLICY_VIOLATION)
+        return
+    await socket.accept()
+    try:
+        await gateway.drivers.serve(live, _Frames(socket))
+    except (ConnectionError, TimeoutError):
+        pass
+    except ValidationError as error:
+        log.warning("driver_talks_nonsense", session=session, problems=error.error_count())
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await socket.close(TRY_AGAIN)

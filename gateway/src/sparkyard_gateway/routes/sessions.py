@@ -1,0 +1,134 @@
+"""/sessions: Livy's interactive sessions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from sparkyard_gateway.live import LiveSession
+from sparkyard_gateway.rendering import LOG_LINES, session_answer
+from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedSession, Wait, body, described, integer
+from sparkyard_gateway.states import SessionState
+from sparkyard_gateway.wire import (
+    LogAnswer,
+    Message,
+    Refusal,
+    SessionAnswer,
+    SessionRequest,
+    SessionsAnswer,
+    StateAnswer,
+)
+
+router = APIRouter(tags=["sessions"])
+
+DEFAULT_PAGE = 100
+Key = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="Addition: the same key again answers with what the first one made."),
+]
+
+
+def _json(answer: SessionAnswer | SessionsAnswer | StateAnswer | LogAnswer | Message, status: int = 200) -> Response:
+    return Response(answer.model_dump_json(by_alias=True), status, media_type="application/json")
+
+
+def _answer(gateway: AGateway, session: LiveSession) -> SessionAnswer:
+    return session_answer(session, gateway.sessions.log_tail(session, LOG_LINES), gateway.settings.prefix)
+
+
+@router.get("/sessions", response_model=SessionsAnswer)
+@router.get("/sessions/", include_in_schema=False)
+async def list_sessions(
+    caller: ACaller,
+    gateway: AGateway,
+    first: Annotated[int, integer("from", 0)],
+    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+) -> Response:
+    """The caller's sessions; an admin's token sees all."""
+    visible = gateway.sessions.visible(caller)
+    page = visible[max(0, first) : max(0, first) + max(0, size)]
+    answers = [_answer(gateway, each) for each in page]
+    return _json(SessionsAnswer(from_=first, total=len(visible), sessions=answers))
+
+
+@router.post(
+    "/sessions",
+    response_model=SessionAnswer,
+    status_code=201,
+    responses={400: {"model": Refusal, "description": "Malformed, or not granted by the catalog"}},
+    openapi_extra=described(SessionRequest),
+)
+@router.post("/sessions/", include_in_schema=False)
+async def create_session(
+    request: Request,
+    caller: ACaller,
+    gateway: AGateway,
+    wish: Annotated[SessionRequest, Depends(body(SessionRequest))],
+    key: Key = None,
+    validate: Annotated[
+        bool, Query(description="Addition: only say whether it would be granted; start nothing.")
+    ] = False,
+) -> Response:
+    """Start a session. It is answered at once, in state `starting`."""
+    if validate:
+        await gateway.sessions.judge(caller, wish)
+        return _json(Message(msg="would be granted"))
+    session = await gateway.sessions.create(caller, wish, key)
+    response = _json(_answer(gateway, session), 201)
+    response.headers["Location"] = f"{request.scope['root_path']}/sessions/{session.id}"
+    return response
+
+
+@router.get("/sessions/{session}", response_model=SessionAnswer)
+async def get_session(
+    gateway: AGateway,
+    session: OwnedSession,
+    wait: Wait,
+    state: Annotated[SessionState | None, Query(description="Addition: the state the caller knows.")] = None,
+) -> Response:
+    """A session; with `wait`, as soon as its state is another than the caller's."""
+    known = state or session.state
+    if wait:
+        session.waiting += 1
+        try:
+            await session.changed.wait_until(lambda: session.state is not known, wait)
+        finally:
+            session.waiting -= 1
+    return _json(_answer(gateway, session))
+
+
+@router.get("/sessions/{session}/state", response_model=StateAnswer)
+async def get_state(session: OwnedSession) -> Response:
+    """A session's state alone."""
+    return _json(StateAnswer(id=session.id, state=session.state))
+
+
+@router.get("/sessions/{session}/log", response_model=LogAnswer)
+async def get_log(
+    gateway: AGateway,
+    session: OwnedSession,
+    first: Annotated[int, integer("from", -1)],
+    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+) -> Response:
+    """A page of the driver's log. A negative `from` is the tail, a negative `size` all."""
+    begin, total, lines = await gateway.sessions.log_page(session, first, size)
+    return _json(LogAnswer(id=session.id, from_=begin, total=total, log=lines))
+
+
+@router.delete("/sessions/{session}", response_model=Message)
+async def delete_session(gateway: AGateway, session: OwnedSession) -> Response:
+    """End a session and show it no more."""
+    await gateway.sessions.delete(session)
+    return _json(Message(msg="deleted"))
+
+
+@router.post("/sessions/{session}/stop", status_code=204)
+async def stop_session(gateway: AGateway, session: OwnedSession) -> Response:
+    """End a session; it stays listed as dead."""
+    gateway.sessions.end(session, "The session was stopped on request.")
+    return Response(status_code=204)
+
+
+@router.post("/sessions/{session}/connect", response_model=SessionAnswer)
+async def connect_session(gateway: AGateway, session: OwnedSession) -> Response:
+    """A session, as Livy's own client asks for it first."""
+    return _json(_answer(gateway, session))

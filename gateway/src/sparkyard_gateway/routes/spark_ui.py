@@ -1,0 +1,177 @@
+"""/spark-ui/{session}/: a session's Spark UI for its owner's browser. /oauth_callback: the login on the way there."""
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
+
+from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.browser_login import LOGIN_COOKIE, STATE_COOKIE, BrowserLogin, Cookie
+from sparkyard_gateway.errors import GatewayError, NoSuchRoute
+from sparkyard_gateway.live import LiveSession
+from sparkyard_gateway.routes.dependencies import AGateway
+from sparkyard_gateway.spark_ui import POLICY, SparkUi
+
+router = APIRouter(include_in_schema=False)
+
+Reference = Annotated[str, Path(max_length=128)]
+
+
+def plain_path(request: Request) -> None:
+    """No path that means another one than it says: browsers and servers resolve dots, at different moments."""
+    path = str(request.scope["path"])
+    if "\\" in path or {".", ".."} & set(path.split("/")):
+        raise NoSuchRoute
+
+
+def login_of(gateway: AGateway) -> BrowserLogin:
+    """The browsers' login, where the gateway has a service token to offer one with."""
+    if gateway.browser_login is None:
+        raise NoSuchRoute
+    return gateway.browser_login
+
+
+def spark_ui_of(gateway: AGateway) -> SparkUi:
+    """The Spark UIs."""
+    if gateway.spark_ui is None:
+        raise NoSuchRoute
+    return gateway.spark_ui
+
+
+Plain = Depends(plain_path)
+Login = Annotated[BrowserLogin, Depends(login_of)]
+Ui = Annotated[SparkUi, Depends(spark_ui_of)]
+
+
+@router.get("/oauth_callback")
+async def oauth_callback(request: Request, login: Login, state: str | None = None, code: str | None = None) -> Response:
+    """The browser comes back from the hub."""
+    step = await login.finish(state, code, request.cookies.get(STATE_COOKIE))
+    response = RedirectResponse(step.location, 302)
+    _set(response, step.cookie, request)
+    response.delete_cookie(STATE_COOKIE, path=str(request.scope["root_path"]) + "/oauth_callback")
+    return response
+
+
+@router.options("/spark-ui/{session}/~{text}/{path:path}")
+async def preflight(request: Request) -> Response:
+    """A page without an origin asks whether its script may fetch."""
+    return Response(status_code=204, headers=_cross_origin(request) | {"Access-Control-Max-Age": "3600"})
+
+
+@router.get("/spark-ui/{session}/~{text}/{path:path}", dependencies=[Plain])
+async def with_pass(
+    request: Request, gateway: AGateway, login: Login, ui: Ui, session: Reference, text: str, path: str
+) -> Response:
+    """A page or a part of one, for the holder of a pass."""
+    admitted = ui.admit(text, session, _browser(request))
+    if admitted is None:
+        if _opened(request):
+            return RedirectResponse(_clean(request, session, path), 302)
+        return _page(404, "Not found.")
+    live, holder = admitted
+    if _opened(request):
+        caller = await login.caller(request.cookies.get(LOGIN_COOKIE))
+        if caller is None:
+            return _to_login(request, login, _clean(request, session, path))
+        if caller.name != holder.name:
+            return RedirectResponse(_clean(request, session, path), 302)
+        gateway.sessions.find(caller, session)
+    return await _proxied(request, ui, live, f"{_root(request, session)}/~{text}", path)
+
+
+@router.get("/spark-ui/{session}", dependencies=[Plain])
+@router.get("/spark-ui/{session}/{path:path}", dependencies=[Plain])
+async def without_pass(
+    request: Request, gateway: AGateway, login: Login, ui: Ui, session: Reference, path: str = ""
+) -> Response:
+    """The address that people have: the login decides. A program sends its hub token instead."""
+    if "authorization" in request.headers:
+        caller = await gateway.identities.caller_of(request.headers["authorization"])
+        live = gateway.sessions.find(caller, session)
+        return await _proxied(request, ui, live, _root(request, session), path)
+    known: Caller | None = await login.caller(request.cookies.get(LOGIN_COOKIE))
+    if known is None:
+        return _to_login(request, login, _clean(request, session, path))
+    live = gateway.sessions.find(known, session)
+    text = ui.issue(live, known, _browser(request))
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{_root(request, str(live.id))}/~{text}/{quote(path)}{query}", 302)
+
+
+async def _proxied(request: Request, ui: SparkUi, live: LiveSession, base: str, path: str) -> Response:
+    page = await ui.fetch(live, base, path, request.url.query, request.headers)
+    headers = {
+        **page.headers,
+        "Content-Security-Policy": POLICY,
+        "X-Frame-Options": "DENY",
+        # A page without an origin is no site's: its own parts are "cross-origin" to it. The pass guards them.
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        **_cross_origin(request),
+    }
+    if page.stream is None:
+        return Response(page.content, page.status, headers=headers)
+    return StreamingResponse(page.stream, page.status, headers=headers)
+
+
+def _opened(request: Request) -> bool:
+    """Whether a person opened this as a page of its own; browsers say so, and scripts cannot say otherwise."""
+    return request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+
+
+def _browser(request: Request) -> str:
+    address = request.headers.get("x-forwarded-for") or (request.client.host if request.client else "")
+    return f"{request.headers.get('user-agent', '')}|{address}"
+
+
+def _cross_origin(request: Request) -> dict[str, str]:
+    if request.headers.get("origin") != "null":
+        return {}
+    return {
+        "Access-Control-Allow-Origin": "null",
+        "Access-Control-Allow-Headers": "X-Requested-With",
+        "Access-Control-Allow-Methods": "GET",
+        "Vary": "Origin",
+    }
+
+
+def _root(request: Request, session: str) -> str:
+    return f"{request.scope['root_path']}/spark-ui/{quote(session, safe='')}"
+
+
+def _clean(request: Request, session: str, path: str) -> str:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return f"{_root(request, session)}/{quote(path)}{query}"
+
+
+def _to_login(request: Request, login: BrowserLogin, wanted: str) -> Response:
+    if not _opened(request):
+        return _page(401, "Not logged in.")
+    step = login.begin(wanted)
+    response = RedirectResponse(step.location, 302)
+    _set(response, step.cookie, request)
+    return response
+
+
+def _set(response: Response, cookie: Cookie, request: Request) -> None:
+    secure = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip() == "https"
+    response.set_cookie(
+        cookie.name,
+        cookie.value,
+        max_age=cookie.seconds,
+        path=cookie.path,
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _page(status: int, sentence: str) -> Response:
+    return HTMLResponse(f"<!doctype html><title>Sparkyard</title><p>{sentence}</p>", status)
+
+
+def error_page(error: GatewayError) -> Response:
+    """An error for a browser's user. Its sentences hold nothing of a request's but an id that may be anything."""
+    text = "This Spark UI is not there, or not yours." if error.status == 404 else error.message
+    return _page(error.status, text)

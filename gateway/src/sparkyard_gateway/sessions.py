@@ -1,0 +1,381 @@
+"""Sessions: who may reach which, how one is made, and how it ends.
+
+Ownership is decided in one place, `Sessions.find`: whoever may not see a session gets the very answer of one that
+does not exist. A session is written down before its driver is started, and its driver's handle as soon as there is
+one, so that a gateway that dies at any point leaves nothing that the next one cannot find and finish.
+"""
+
+import asyncio
+import re
+import secrets
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from sparkyard_catalog import CatalogFile, SessionSpec
+from sparkyard_gateway import policy
+from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
+from sparkyard_gateway.config import Settings
+from sparkyard_gateway.errors import BadNumber, Rejected, SessionNotFound
+from sparkyard_gateway.live import LiveSession, LiveStatement, token_hash
+from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.orders import granted, order
+from sparkyard_gateway.outcomes import not_run
+from sparkyard_gateway.states import SessionState, StatementState
+from sparkyard_gateway.store.models import Event, NewSession
+from sparkyard_gateway.store.repository import DuplicateError, Store
+from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.wire import SessionRequest
+
+LARGEST_ID = 2**31 - 1
+DELETE_WAIT_SECONDS = 0.25
+"""How long a DELETE waits to see the driver gone; what remains goes on behind it."""
+HANG_UP_SECONDS = 2.0
+"""How long after a driver's end its last messages may still be read from its connection."""
+
+_NAME = re.compile(r"[\w.@:+\- ]{1,128}")
+_KEY = re.compile(r"[!-~]{1,255}")
+
+log = structlog.get_logger(__name__)
+
+
+class Sessions:
+    """All sessions that clients may see, in memory."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        backends: Mapping[str, Backend],
+        catalog: CatalogFile,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._backends = backends
+        self._catalog = catalog
+        self._metrics = metrics
+        self._starts = asyncio.Semaphore(settings.concurrent_starts)
+        self._queued = 0
+        self._creating: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.live: dict[int, LiveSession] = {}
+        self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
+
+    # Who may see what
+
+    def find(self, caller: Caller, reference: str) -> LiveSession:
+        """The session of this id or name, if the caller may see it.
+
+        Raises SessionNotFound in the same way for one that is unknown and one that is somebody else's.
+        """
+        session: LiveSession | None = None
+        if reference.isascii() and reference.isdecimal():
+            number = int(reference) if len(reference) < 20 else LARGEST_ID + 1
+            if number > LARGEST_ID:
+                raise BadNumber(reference)
+            session = self.live.get(number)
+        else:
+            named = [each for each in self.live.values() if each.name == reference and self._may_see(caller, each)]
+            # Names are unique per owner among the running; an admin may see several, and gets the own one.
+            named.sort(key=lambda each: (each.owner == caller.name, not each.state.ended, each.id))
+            session = named[-1] if named else None
+        if session is None or not self._may_see(caller, session):
+            raise SessionNotFound(reference)
+        session.heartbeat_at = now_ms()
+        return session
+
+    def visible(self, caller: Caller) -> list[LiveSession]:
+        """What the caller may see, oldest first."""
+        return [each for each in self.live.values() if self._may_see(caller, each)]
+
+    @staticmethod
+    def _may_see(caller: Caller, session: LiveSession) -> bool:
+        return not session.removed and (session.owner == caller.name or caller.sees_all)
+
+    # Creation
+
+    async def create(self, caller: Caller, request: SessionRequest, key: str | None) -> LiveSession:
+        """Write down a session and begin to start its driver."""
+        if key is not None:
+            if not _KEY.fullmatch(key):
+                raise Rejected("Idempotency-Key must be 1 to 255 visible ASCII characters")
+            known = await self._of_key(caller, key)
+            if known is not None:
+                return known
+        spec = await self.judge(caller, request)
+        self._check(caller, request)
+        self._creating[caller.name] += 1
+        try:
+            return await self._create(caller, request, key, spec)
+        finally:
+            self._creating[caller.name] -= 1
+
+    async def _create(self, caller: Caller, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession:
+        token, now = secrets.token_urlsafe(32), now_ms()
+        new = NewSession(
+            owner=caller.name,
+            team=spec.team,
+            name=request.name,
+            kind=request.kind,
+            profile=spec.profile,
+            backend="local",
+            request=request.model_dump(mode="json", by_alias=True, exclude_unset=True),
+            spec=granted(spec),
+            state=SessionState.STARTING,
+            token_hash=token_hash(token),
+            gateway=self._settings.instance,
+            idempotency_key=key,
+            created_at=now,
+            active_at=now,
+        )
+        try:
+            number = await self._store.add_session(new, "created")
+        except DuplicateError:
+            known = await self._of_key(caller, key) if key is not None else None
+            if known is not None:
+                return known
+            raise Rejected(f"Duplicate session name: {request.name}") from None
+        session = LiveSession(
+            id=number,
+            owner=new.owner,
+            team=new.team,
+            name=new.name,
+            kind=request.kind,
+            profile=new.profile,
+            backend=new.backend,
+            request=new.request,
+            spec=new.spec,
+            token_hash=new.token_hash,
+            created_at=now,
+            active_at=now,
+            heartbeat_at=now,
+        )
+        self.live[number] = session
+        self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{number}")
+        self._metrics.created.labels(session.profile).inc()
+        log.info("session_created", session=number, user=session.owner, profile=session.profile)
+        return session
+
+    async def judge(self, caller: Caller, request: SessionRequest) -> SessionSpec:
+        """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy.
+
+        Also for a client that means to replace a session: how many run now is no matter, as the old one is about to go.
+        """
+        # On a thread: a catalog that has just been edited is read and checked anew.
+        await asyncio.to_thread(self._catalog.refresh)
+        return policy.decide(self._catalog.catalog, caller, request)
+
+    async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
+        number = await self._store.session_of_key(caller.name, key)
+        if number is None:
+            return None
+        session = self.live.get(number)
+        if session is None:
+            raise Rejected(f"The session {number} that was created with this Idempotency-Key is gone")
+        return session
+
+    def _check(self, caller: Caller, request: SessionRequest) -> None:
+        name = request.name
+        if name is not None and (not _NAME.fullmatch(name) or name.isdecimal()):
+            raise Rejected(f"Invalid session name: {name}")
+        running = [each for each in self.live.values() if not each.state.ended and not each.removed]
+        mine = [each for each in running if each.owner == caller.name]
+        if name is not None and any(each.name == name for each in mine):
+            raise Rejected(f"Duplicate session name: {name}")
+        everybodys = len(running) + self._creating.total()
+        if self._settings.max_sessions is not None and everybodys >= self._settings.max_sessions:
+            raise Rejected(f"too many sessions: this gateway runs at most {self._settings.max_sessions} at a time")
+        most = self._settings.max_sessions_per_user
+        if most is not None and len(mine) + self._creating[caller.name] >= most:
+            raise Rejected(f"too many sessions: you may run at most {most} at a time; delete one first")
+
+    async def start_again(self, session: LiveSession) -> None:
+        """Start the driver of a session whose gateway died before it had started one.
+
+        With a new token and the next epoch: should that driver come up after all, it is not let in.
+        """
+        token = secrets.token_urlsafe(32)
+        session.token_hash, session.epoch = token_hash(token), session.epoch + 1
+        await self._store.update_session(session.id, token_hash=session.token_hash, epoch=session.epoch)
+        self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{session.id}")
+
+    async def _start(self, session: LiveSession, wanted: DriverOrder) -> None:
+        if self._starts.locked():
+            self._queued += 1
+            session.phase = f"Waiting behind {self._queued + self._settings.concurrent_starts - 1} other starts."
+            session.changed.fire()
+            try:
+                await self._starts.acquire()
+            finally:
+                self._queued -= 1
+        else:
+            await self._starts.acquire()
+        try:
+            if not session.state.active:
+                return
+            session.phase, session.launching = "Starting the driver process.", True
+            session.changed.fire()
+            try:
+                session.handle = await self._backends[session.backend].start(wanted)
+            except BackendError as error:
+                self._finish(session, Ended(str(error), clean=False))
+                return
+            finally:
+                session.launching = False
+                session.changed.fire()
+            self._store.update_session_soon(
+                session.id, handle=session.handle, event=Event(at=now_ms(), session_id=session.id, event="started")
+            )
+            session.phase = "The driver process is up; Spark is starting."
+            session.changed.fire()
+            await self._until_ready(session)
+        finally:
+            self._starts.release()
+
+    def await_ready(self, session: LiveSession) -> None:
+        """See to it that an adopted driver that was starting does not start for ever."""
+        self._spawn(self._until_ready(session), f"start-{session.id}")
+
+    async def _until_ready(self, session: LiveSession) -> None:
+        await session.changed.wait_until(
+            lambda: session.state is not SessionState.STARTING, self._settings.start_timeout_seconds
+        )
+        if session.state is SessionState.STARTING:
+            seconds = self._settings.start_timeout_seconds
+            self.end(session, f"Spark did not start within {seconds:g} s; the log says how far it came.")
+
+    # What happens to it
+
+    def set_state(self, session: LiveSession, state: SessionState) -> None:
+        """Between idle and busy: in memory alone, as it follows from the statements."""
+        if session.state is not state:
+            session.state = state
+            session.changed.fire()
+
+    def driver_ended(self, number: int, ended: Ended) -> None:
+        """A backend saw a driver's end."""
+        session = self.live.get(number)
+        if session is None:
+            self._store.update_session_soon(number, ended_at=now_ms())
+            self._spawn(self._forget(number, "local"), f"forget-{number}")
+            return
+        self._spawn(self._after_end(session, ended), f"ended-{number}")
+
+    async def _after_end(self, session: LiveSession, ended: Ended) -> None:
+        # Its last words may still be on the way to us.
+        await session.changed.wait_until(lambda: session.line is None, HANG_UP_SECONDS)
+        self._finish(session, ended)
+        await self._forget(session.id, session.backend)
+
+    async def _forget(self, number: int, backend: str) -> None:
+        await self._backends[backend].stop(number, None, 0)
+        await self._backends[backend].forget(number, keep_log=True)
+
+    def _finish(self, session: LiveSession, ended: Ended) -> None:
+        """The driver is gone for good."""
+        if session.ended.is_set():
+            return
+        if session.state is not SessionState.SHUTTING_DOWN:
+            session.reason = session.reason or self._with_last_words(session, ended)
+            log.warning("session_died", session=session.id, user=session.owner, reason=session.reason)
+            self._metrics.died.labels(session.profile).inc()
+        session.state = SessionState.DEAD
+        session.phase = None
+        session.ended_at = now_ms()
+        for statement in session.statements.values():
+            if not statement.state.final:
+                self.fail_statement(session, statement, session.reason or ended.reason)
+        session.ended.set()
+        session.changed.fire()
+        self._store.update_session_soon(
+            session.id,
+            state=session.state,
+            reason=session.reason,
+            ended_at=session.ended_at,
+            event=Event(
+                at=session.ended_at, session_id=session.id, event="ended", detail={"reason": session.reason or ""}
+            ),
+        )
+
+    def _with_last_words(self, session: LiveSession, ended: Ended) -> str:
+        lines = self._backends[session.backend].log_tail(session.id, 5)
+        last = next((line.strip() for line in reversed(lines) if line.strip() not in {"", "stdout:", "stderr:"}), None)
+        return f"{ended.reason} Its last line: {last[:500]}" if last else ended.reason
+
+    def fail_statement(self, session: LiveSession, statement: LiveStatement, reason: str) -> None:
+        """A statement that its driver can no longer answer."""
+        statement.output = not_run(statement, reason)
+        statement.state = StatementState.AVAILABLE
+        statement.progress = 1.0
+        statement.completed_at = now_ms()
+        statement.touch()
+        self._store.finish_statement_soon(statement.record(session.id))
+
+    # The end
+
+    def end(self, session: LiveSession, reason: str | None, grace_seconds: float | None = None) -> asyncio.Task[None]:
+        """Begin to end a session; it stays listed as dead. The task ends when its driver is gone."""
+        if session.task is not None and session.state is SessionState.SHUTTING_DOWN and not session.task.done():
+            return session.task
+        if not session.state.ended:
+            session.state = SessionState.SHUTTING_DOWN
+            session.reason = reason or session.reason
+            session.changed.fire()
+            self._store.update_session_soon(session.id, state=session.state, reason=session.reason)
+            log.info("session_ending", session=session.id, user=session.owner, reason=session.reason)
+        grace = self._settings.stop_grace_seconds if grace_seconds is None else grace_seconds
+        session.task = self._spawn(self._end(session, grace), f"end-{session.id}")
+        return session.task
+
+    async def _end(self, session: LiveSession, grace_seconds: float) -> None:
+        backend = self._backends[session.backend]
+        # A process that is just being made has no handle yet to end it by.
+        await session.changed.wait_until(lambda: not session.launching, self._settings.start_timeout_seconds)
+        if session.line is not None and not session.ended.is_set():
+            session.line.send({"t": "shutdown"})
+            # A driver that heeds takes a few hundred ms to stop Spark in order.
+            await session.changed.wait_until(session.ended.is_set, grace_seconds)
+        await backend.stop(session.id, session.handle, grace_seconds)
+        self._finish(session, Ended("The session was stopped.", clean=True))
+        await backend.forget(session.id, keep_log=True)
+
+    async def delete(self, session: LiveSession) -> None:
+        """End a session and show it no more."""
+        now = now_ms()
+        if not session.removed:
+            session.removed = True
+            await self._store.update_session(
+                session.id, removed_at=now, event=Event(at=now, session_id=session.id, event="deleted")
+            )
+        ending = self.end(session, session.reason)
+        await asyncio.wait({ending}, timeout=DELETE_WAIT_SECONDS)
+        ending.add_done_callback(lambda _task: self.live.pop(session.id, None))
+
+    def hide(self, session: LiveSession) -> None:
+        """Show an ended session no more."""
+        session.removed = True
+        self.live.pop(session.id, None)
+        self._store.update_session_soon(session.id, removed_at=now_ms())
+
+    async def log_page(self, session: LiveSession, first: int, size: int) -> tuple[int, int, list[str]]:
+        """A page of the driver's log."""
+        return await self._backends[session.backend].log_page(session.id, first, size)
+
+    def log_tail(self, session: LiveSession, lines: int) -> list[str]:
+        """The end of the driver's log."""
+        return self._backends[session.backend].log_tail(session.id, lines)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("task_failed", task=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,211 @@
+"""What is written and asked, by name: the store's whole interface to the rest of the gateway."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from sparkyard_gateway.store.database import Database
+from sparkyard_gateway.store.models import (
+    Event,
+    NewSession,
+    SessionRecord,
+    StatementRecord,
+    events,
+    sessions,
+    statements,
+)
+
+
+class DuplicateError(Exception):
+    """A name or an idempotency key is taken."""
+
+
+class Store:
+    """Sessions, statements and events as rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write succeeded."""
+        return self._database.healthy
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable where the database does not answer."""
+        await self._database.read(lambda connection: connection.execute(select(1)).scalar())
+
+    # Sessions
+
+    async def add_session(self, new: NewSession, event: str) -> int:
+        """Write a new session and its first event; returns its id. Raises DuplicateError."""
+
+        def change(connection: Connection) -> int:
+            key = connection.execute(_INSERT_SESSION, dataclasses.asdict(new)).inserted_primary_key
+            if key is None:
+                raise RuntimeError("the database gave the new session no id")
+            number = int(key[0])
+            detail = {"owner": new.owner, "profile": new.profile, "kind": new.kind}
+            connection.execute(
+                _INSERT_EVENT, {"at": new.created_at, "session_id": number, "event": event, "detail": detail}
+            )
+            return number
+
+        try:
+            return await self._database.write(change)
+        except IntegrityError as error:
+            raise DuplicateError from error
+
+    async def update_session(self, number: int, /, *, event: Event | None = None, **values: Any) -> None:
+        """Change a session's row and return when it is written."""
+        await self._database.write(lambda connection: _update_session(connection, number, values, event))
+
+    def update_session_soon(
+        self,
+        number: int,
+        /,
+        *,
+        event: Event | None = None,
+        written: Callable[[], None] | None = None,
+        **values: Any,
+    ) -> None:
+        """Change a session's row with the next commit; then call `written`."""
+        self._database.write_soon(lambda connection: _update_session(connection, number, values, event), written)
+
+    async def shown_sessions(self) -> list[SessionRecord]:
+        """Every session that clients may still see, oldest first."""
+        query = select(sessions).where(sessions.c.removed_at.is_(None)).order_by(sessions.c.id)
+        return await self._database.read(
+            lambda connection: [_session(row) for row in connection.execute(query).mappings()]
+        )
+
+    async def removed_with_driver(self) -> list[SessionRecord]:
+        """Sessions deleted for clients whose driver's end was not seen."""
+        query = select(sessions).where(sessions.c.removed_at.is_not(None), sessions.c.ended_at.is_(None))
+        return await self._database.read(
+            lambda connection: [_session(row) for row in connection.execute(query).mappings()]
+        )
+
+    async def session_of_key(self, owner: str, key: str) -> int | None:
+        """Which session was created with this idempotency key."""
+        query = select(sessions.c.id).where(sessions.c.owner == owner, sessions.c.idempotency_key == key)
+        return await self._database.read(lambda connection: connection.execute(query).scalar())
+
+    # Statements
+
+    async def add_statement(self, record: StatementRecord) -> None:
+        """Write a statement before it is sent to its driver. Raises DuplicateError."""
+        values = dataclasses.asdict(record)
+        try:
+            await self._database.write(lambda connection: connection.execute(_INSERT_STATEMENT, values))
+        except IntegrityError as error:
+            raise DuplicateError from error
+
+    def update_statement_soon(self, session_id: int, number: int, values: Mapping[str, Any]) -> None:
+        """Change a statement's row with the next commit."""
+        query = (
+            update(statements).where(statements.c.session_id == session_id, statements.c.id == number).values(**values)
+        )
+        self._database.write_soon(lambda connection: connection.execute(query))
+
+    def finish_statement_soon(
+        self, record: StatementRecord, acked: int | None = None, written: Callable[[], None] | None = None
+    ) -> None:
+        """Write a statement's outcome, and the number of the driver's message that brought it; then call `written`."""
+        values = {f"new_{name}": value for name, value in dataclasses.asdict(record).items()}
+
+        def change(connection: Connection) -> None:
+            connection.execute(_FINISH_STATEMENT, values)
+            if acked is not None:
+                connection.execute(_ACK, {"number": record.session_id, "new_acked": acked})
+
+        self._database.write_soon(change, written)
+
+    async def unfinished_statements(self, session_ids: Iterable[int]) -> list[StatementRecord]:
+        """The statements of these sessions that have no outcome yet, in order."""
+        query = (
+            select(statements)
+            .where(statements.c.session_id.in_(list(session_ids)))
+            .where(statements.c.state.not_in(("available", "cancelled")))
+            .order_by(statements.c.session_id, statements.c.id)
+        )
+        return await self._database.read(
+            lambda connection: [StatementRecord(**row) for row in connection.execute(query).mappings()]
+        )
+
+    async def statement_counts(self) -> dict[int, int]:
+        """How many statements each shown session has had."""
+        query = (
+            select(statements.c.session_id, func.max(statements.c.id) + 1)
+            .join(sessions, sessions.c.id == statements.c.session_id)
+            .where(sessions.c.removed_at.is_(None))
+            .group_by(statements.c.session_id)
+        )
+        return await self._database.read(
+            lambda connection: {int(number): int(count) for number, count in connection.execute(query)}
+        )
+
+    async def statement(self, session_id: int, number: int) -> StatementRecord | None:
+        """One statement."""
+        found = await self.statement_range(session_id, number, number + 1)
+        return found[0] if found else None
+
+    async def statement_range(self, session_id: int, first: int, end: int) -> list[StatementRecord]:
+        """The statements from `first` up to, not including, `end`."""
+        query = (
+            select(statements)
+            .where(statements.c.session_id == session_id, statements.c.id >= first, statements.c.id < end)
+            .order_by(statements.c.id)
+        )
+        return await self._database.read(
+            lambda connection: [StatementRecord(**row) for row in connection.execute(query).mappings()]
+        )
+
+    async def statement_of_key(self, session_id: int, key: str) -> int | None:
+        """Which statement was posted with this idempotency key."""
+        query = select(statements.c.id).where(
+            statements.c.session_id == session_id, statements.c.idempotency_key == key
+        )
+        return await self._database.read(lambda connection: connection.execute(query).scalar())
+
+    # Events
+
+    async def session_events(self, number: int) -> list[Event]:
+        """What happened to a session, in order."""
+        query = select(events).where(events.c.session_id == number).order_by(events.c.id)
+        return await self._database.read(
+            lambda connection: [
+                Event(at=row.at, session_id=row.session_id, event=row.event, detail=row.detail)
+                for row in connection.execute(query)
+            ]
+        )
+
+
+_INSERT_SESSION = insert(sessions)
+_INSERT_STATEMENT = insert(statements)
+_INSERT_EVENT = insert(events)
+_FINISH_STATEMENT = (
+    update(statements)
+    .where(statements.c.session_id == bindparam("new_session_id"), statements.c.id == bindparam("new_id"))
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("state", "output", "progress", "truncated", "started_at", "completed_at")
+        }
+    )
+)
+_ACK = update(sessions).where(sessions.c.id == bindparam("number")).values(acked=bindparam("new_acked"))
+
+
+def _update_session(connection: Connection, number: int, values: Mapping[str, Any], event: Event | None) -> None:
+    if values:
+        connection.execute(update(sessions).where(sessions.c.id == number).values(**values))
+    if event is not None:
+        connection.execute(_INSERT_EVENT, dataclasses.asdict(event))
+
+
+def _session(row: RowMapping) -> SessionRecord:
+    return SessionRecord(**row)

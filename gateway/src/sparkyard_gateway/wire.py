@@ -1,0 +1,236 @@
+"""What travels over HTTP: Livy's bodies, and our additions to them. One model for the server and for clients.
+
+Livy's own fields keep Livy's names, order and emptiness (every key is present, null, 0 or [] when unset). Additions
+stand after them; Livy's clients ignore them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic.alias_generators import to_camel
+
+from sparkyard_gateway.states import KIND_ALIASES, Kind, SessionState, StatementState
+
+
+def _scalar(value: object) -> object:
+    """A string, or a bare number or truth value as Livy's JSON reader turns it into one."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    return value
+
+
+def _kind(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("requirement failed: Kind should be a string.")  # noqa: TRY004 - pydantic wants ValueError
+    kind = KIND_ALIASES.get(value) or next((each for each in Kind if each.value == value), None)
+    if kind is None:
+        raise ValueError(f"Invalid kind: {value}")
+    return kind
+
+
+KindField = Annotated[Kind, BeforeValidator(_kind)]
+Text = Annotated[StrictStr, BeforeValidator(_scalar)]
+Words = list[StrictStr]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class _Request(_Wire):
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+
+
+class SessionRequest(_Request):
+    """The body of POST /sessions."""
+
+    kind: KindField = Kind.SHARED
+    proxy_user: StrictStr | None = Field(None, description="Ignored: a session is its caller's.")
+    jars: Words | None = None
+    py_files: Words | None = None
+    files: Words | None = None
+    archives: Words | None = None
+    driver_memory: StrictStr | None = None
+    driver_cores: StrictInt | None = None
+    executor_memory: StrictStr | None = None
+    executor_cores: StrictInt | None = None
+    num_executors: StrictInt | None = None
+    queue: StrictStr | None = None
+    name: StrictStr | None = None
+    conf: dict[StrictStr, Text] | None = None
+    heartbeat_timeout_in_second: StrictInt | None = None
+    ttl: Text | None = None
+    idle_timeout: Text | None = None
+    profile: StrictStr | None = Field(None, description="Addition: the catalog's profile. Default: the person's own.")
+
+
+class AppInfo(_Wire):
+    """Where more is to be seen."""
+
+    driver_log_url: str | None = None
+    spark_ui_url: str | None = None
+    executor_log_urls: dict[str, str] | None = None
+
+
+class SessionAnswer(_Wire):
+    """A session: Livy's 23 fields, then ours."""
+
+    id: int
+    name: str | None
+    app_id: str | None
+    owner: str
+    proxy_user: str
+    state: SessionState
+    kind: Kind
+    app_info: AppInfo
+    log: list[str]
+    ttl: str | None
+    idle_timeout: str | None
+    driver_memory: str | None
+    driver_cores: int
+    executor_memory: str | None
+    executor_cores: int
+    conf: dict[str, str]
+    archives: list[str]
+    files: list[str]
+    heartbeat_timeout_in_second: int
+    jars: list[str]
+    num_executors: int
+    py_files: list[str]
+    queue: str | None
+    profile: str = Field(description="Addition: the catalog's profile.")
+    driver_image: str | None = Field(description="Addition: the image the driver runs in, or that stands for it.")
+    executor_image: str | None = Field(description="Addition: likewise of the executors.")
+    notice: str | None = Field(description="Addition: what of the granted images this machine cannot give.")
+    spark_version: str | None = Field(description="Addition: what the running driver says.")
+    spark_ui_path: str | None = Field(description="Addition: the Spark UI's path behind the hub's login.")
+    state_reason: str | None = Field(description="Addition: one sentence about why it waits, or why it ended.")
+    phase: str | None = Field(description="Addition: what a starting session is doing.")
+    created: int = Field(description="Addition: when it was asked for, ms.")
+
+
+class SessionsAnswer(_Wire):
+    """A page of sessions."""
+
+    from_: int = Field(alias="from")
+    total: int
+    sessions: list[SessionAnswer]
+
+
+class StateAnswer(_Wire):
+    """A session's state alone."""
+
+    id: int
+    state: SessionState
+
+
+class LogAnswer(_Wire):
+    """A page of a driver's log."""
+
+    id: int
+    from_: int = Field(alias="from")
+    total: int
+    log: list[str]
+
+
+class Message(_Wire):
+    """A word about what was done, or an error."""
+
+    msg: str
+
+
+class Refusal(Message):
+    """An error of the policy: which setting, under which profile, and what would be allowed."""
+
+    key: str | None = None
+    profile: str | None = None
+    allowed: Any = None
+
+
+class StatementRequest(_Request):
+    """The body of POST /sessions/{id}/statements."""
+
+    code: Text
+    kind: KindField | None = None
+    msg_type: StrictStr | None = Field(None, alias="msg_type", description="Known to Livy, of no effect.")
+
+
+class Stage(_Wire):
+    """How far a stage of Spark's is."""
+
+    id: int
+    name: str = ""
+    tasks: int = 0
+    done: int = 0
+    running: int = 0
+    failed: int = 0
+
+
+class Stream(_Wire):
+    """A piece of what a statement has printed so far; offsets count characters."""
+
+    from_: int = Field(alias="from")
+    next: int
+    text: str
+
+
+class StatementAnswer(_Wire):
+    """A statement: Livy's fields, then ours."""
+
+    id: int
+    code: str
+    state: StatementState
+    output: dict[str, Any] | None
+    progress: float
+    started: int
+    completed: int
+    kind: Kind = Field(description="Addition: what the code is in.")
+    version: int = Field(description="Addition: grows with each change; `seen` of a wait compares it.")
+    truncated: str | None = Field(description="Addition: a sentence where the output was cut.")
+    stream: Stream = Field(description="Addition: what was printed, from the offset asked for with `since`.")
+    stages: list[Stage] = Field(description="Addition: the stages it runs now.")
+
+
+class StatementsAnswer(_Wire):
+    """A page of statements."""
+
+    total_statements: int = Field(alias="total_statements")
+    statements: list[StatementAnswer]
+
+
+class CompletionRequest(_Request):
+    """The body of POST /sessions/{id}/completion."""
+
+    code: Text
+    kind: KindField | None = None
+    cursor: Annotated[int, Field(ge=0)] | None = None
+
+
+class CompletionAnswer(_Wire):
+    """What could stand at the cursor."""
+
+    candidates: list[str]
+    cursor_start: int = Field(description="Addition: what a candidate replaces begins here.")
+    cursor_end: int = Field(description="Addition: and ends here.")
+    matches: list[dict[str, Any]] = Field(default_factory=list, description="Addition: candidates with their types.")
+
+
+class VersionAnswer(_Wire):
+    """Which Livy this is like, and what it is."""
+
+    url: str
+    branch: str
+    revision: str
+    version: str
+    date: str
+    user: str
+    gateway: str
+
+
+class HealthAnswer(_Wire):
+    """Whether the gateway can do its work, part by part."""
+
+    status: Literal["ok", "unavailable"]
+    parts: dict[str, str]

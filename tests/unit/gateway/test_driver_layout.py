@@ -1,0 +1,36 @@
+"""The driver runs in users' images: what its files may use."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.driver_peer import DRIVER
+
+MODULES = sorted(DRIVER.glob("*.py"))
+OURS = {path.stem for path in MODULES}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_it_is_python_3_8(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_it_imports_the_standard_library_pyspark_and_its_own_folder(path: Path) -> None:
+    allowed = set(sys.stdlib_module_names) | {"pyspark", "py4j"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert all(alias.name.partition(".")[0] in allowed for alias in node.names), ast.unparse(node)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            assert node.module is None or node.module in OURS, ast.unparse(node)
+        elif isinstance(node, ast.ImportFrom):
+            assert str(node.module).partition(".")[0] in allowed, ast.unparse(node)
+
+
+def test_pyspark_is_imported_only_while_the_jvm_starts() -> None:
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                assert "pyspark" not in ast.unparse(node), path

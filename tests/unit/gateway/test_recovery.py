@@ -1,0 +1,183 @@
+"""A gateway that is killed loses nothing, repeats nothing, and leaves nothing behind."""
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sparkyard_gateway.backends import processes
+from support.running_gateway import RunningGateway
+
+from .conftest import CATALOG, SIMULATED, client, new_session, run
+from .test_sessions import alive, driver_pid, until
+
+
+@pytest.fixture
+def mortal(hub, tmp_path, request):
+    """A gateway for one test, which may kill it; its drivers run on without it."""
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    options = getattr(request, "param", ())
+    gateway = RunningGateway(
+        tmp_path, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(tmp_path / "catalog.yaml"),
+        "--sweep-seconds", "0.1", *options,
+    )  # fmt: skip
+    gateway.start()
+    yield gateway
+    gateway.stop()
+    for work in tmp_path.glob("state/sessions/*/work"):
+        for pid in processes.working_in(work):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def alice(mortal):
+    with client(mortal, "token-of-alice") as made:
+        yield made
+
+
+def kill(gateway: RunningGateway) -> None:
+    assert gateway.process is not None
+    gateway.process.kill()
+    gateway.process.wait()
+
+
+def test_killed_while_idle_finds_its_sessions_again(mortal, alice):
+    session = new_session(alice, name="kept")
+    run(alice, session, "sys.__dict__.setdefault('marked', 41)")
+    pid = driver_pid(alice, session)
+    kill(mortal)
+    mortal.start()
+    assert alice.get("/sessions/kept").json()["state"] == "idle"
+    assert driver_pid(alice, session) == pid
+    after = run(alice, session, "sys.marked + 1")
+    assert (after["output"]["data"]["text/plain"], after["id"]) == ("42", 3)
+    assert alice.get(f"/sessions/{session}/statements/0").json()["output"]["data"]["text/plain"] == "41"
+
+
+def test_statements_in_flight_are_delivered_once_and_run_once(mortal, alice):
+    session = new_session(alice)
+    count = "sys.__dict__.update(count=sys.__dict__.get('count', 0) + 1) or sys.count"
+    running = alice.post(f"/sessions/{session}/statements", json={"code": "sleep 1.5"}).json()["id"]
+    waiting = [alice.post(f"/sessions/{session}/statements", json={"code": count}).json()["id"] for _ in range(3)]
+    until(lambda: alice.get(f"/sessions/{session}/statements/{running}").json()["state"] == "running")
+    kill(mortal)
+    mortal.start()
+    slept = alice.get(f"/sessions/{session}/statements/{running}?wait=10").json()
+    assert slept["output"]["data"]["text/plain"] == "slept"
+    results = [alice.get(f"/sessions/{session}/statements/{each}?wait=10").json() for each in waiting]
+    assert [each["output"]["data"]["text/plain"] for each in results] == ["1", "2", "3"]
+
+
+def test_a_result_that_comes_while_no_gateway_is_there_is_not_lost(mortal, alice):
+    session = new_session(alice)
+    number = alice.post(f"/sessions/{session}/statements", json={"code": "sleep 0.5"}).json()["id"]
+    until(lambda: alice.get(f"/sessions/{session}/statements/{number}").json()["state"] == "running")
+    kill(mortal)
+    time.sleep(1)
+    mortal.start()
+    done = alice.get(f"/sessions/{session}/statements/{number}?wait=10").json()
+    assert done["output"]["data"]["text/plain"] == "slept"
+    assert done["completed"] - done["started"] < 900
+
+
+def test_killed_while_a_driver_starts_takes_it_over(mortal, alice):
+    made = alice.post("/sessions", json={"kind": "pyspark"}).json()["id"]
+    kill(mortal)
+    mortal.start()
+    assert alice.get(f"/sessions/{made}?wait=10&state=starting").json()["state"] == "idle"
+    assert run(alice, made, "1")["output"]["data"]["text/plain"] == "1"
+
+
+def test_a_driver_whose_handle_was_never_written_is_found_by_its_folder(mortal, alice):
+    session = new_session(alice)
+    pid = driver_pid(alice, session)
+    kill(mortal)
+    database = next(Path(mortal._folder).glob("state/gateway.sqlite"))
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE sessions SET handle = NULL WHERE id = ?", (session,))
+    mortal.start()
+    assert driver_pid(alice, session) == pid
+
+
+def test_a_driver_that_died_meanwhile_is_dead_with_a_reason(mortal, alice):
+    session = new_session(alice)
+    pid = driver_pid(alice, session)
+    number = alice.post(f"/sessions/{session}/statements", json={"code": "sleep 60"}).json()["id"]
+    until(lambda: alice.get(f"/sessions/{session}/statements/{number}").json()["state"] == "running")
+    kill(mortal)
+    os.kill(pid, signal.SIGKILL)
+    mortal.start()
+    dead = until(lambda: (s := alice.get(f"/sessions/{session}").json())["state"] == "dead" and s)
+    assert "while no gateway watched it" in dead["stateReason"]
+    assert alice.get(f"/sessions/{session}/statements/{number}").json()["output"]["status"] == "error"
+
+
+def test_an_adopted_driver_that_dies_is_noticed_at_once(mortal, alice):
+    session = new_session(alice)
+    pid = driver_pid(alice, session)
+    kill(mortal)
+    mortal.start()
+    assert alice.get(f"/sessions/{session}/state").json()["state"] == "idle"
+    began = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    assert alice.get(f"/sessions/{session}?wait=10&state=idle").json()["state"] == "dead"
+    assert time.monotonic() - began < 1.5
+
+
+def test_killed_in_the_midst_of_a_deletion_finishes_it(mortal, alice):
+    session = new_session(alice, name="deaf")
+    pid = driver_pid(alice, session)
+    with client(mortal, "token-of-alice") as other:
+        # The driver does not heed, so the answer comes while it still lives.
+        assert other.delete(f"/sessions/{session}").json() == {"msg": "deleted"}
+    assert alive(pid)
+    kill(mortal)
+    mortal.start()
+    until(lambda: not alive(pid))
+    assert alice.get(f"/sessions/{session}").status_code == 404
+
+
+def test_an_idempotency_key_survives_a_restart(mortal, alice):
+    key = {"Idempotency-Key": "once"}
+    session = alice.post("/sessions", json={"kind": "pyspark"}, headers=key).json()["id"]
+    alice.get(f"/sessions/{session}?wait=10&state=starting")
+    first = alice.post(f"/sessions/{session}/statements?wait=5", json={"code": "1"}, headers=key).json()["id"]
+    kill(mortal)
+    mortal.start()
+    assert alice.post("/sessions", json={"kind": "pyspark"}, headers=key).json()["id"] == session
+    assert alice.post(f"/sessions/{session}/statements", json={"code": "1"}, headers=key).json()["id"] == first
+
+
+def test_a_stop_in_order_leaves_drivers_running_and_lets_waiters_go(mortal, alice):
+    session = new_session(alice)
+    pid = driver_pid(alice, session)
+    number = alice.post(f"/sessions/{session}/statements", json={"code": "sleep 3"}).json()["id"]
+    answers: list[dict] = []
+
+    def wait() -> None:
+        with client(mortal, "token-of-alice") as mine:
+            answers.append(mine.get(f"/sessions/{session}/statements/{number}?wait=30").json())
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    mortal.stop()
+    assert time.monotonic() - began < 2.5
+    waiting.join()
+    assert answers[0]["state"] == "running"
+    assert alive(pid)
+    mortal.start()
+    done = alice.get(f"/sessions/{session}/statements/{number}?wait=10").json()
+    assert done["output"]["data"]["text/plain"] == "slept"
+
+
+@pytest.mark.parametrize("mortal", [("--stop-drivers-on-exit",)], indirect=True)
+def test_the_standalone_stop_leaves_no_driver(mortal, alice):
+    pids = [driver_pid(alice, new_session(alice)) for _ in range(2)]
+    mortal.stop()
+    assert not any(alive(pid) for pid in pids)
