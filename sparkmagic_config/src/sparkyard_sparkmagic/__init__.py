@@ -1,0 +1,1 @@
+"""Sparkyard's Sparkmagic: kernels, authenticator and configuration as thin subclasses of Sparkmagic's own."""

@@ -1,0 +1,1 @@
+"""The kernels: one module each, which a kernelspec starts with ``python -m``."""
