@@ -1,0 +1,19 @@
+"""The index of the fixtures, and the few that every test may use.
+
+shared_facts        ../shared beside the project, or a skip that says so
+"""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_facts() -> Path:
+    """The folder of recorded answers beside the project; tests that need it skip where it is absent."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared, the recorded answers of a real Livy, beside the project")
+    return folder

@@ -1,0 +1,213 @@
+"""The gateway as a service of a real JupyterHub 6.1: tokens, scopes, revocation, and a browser's login."""
+
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from sparkyard_hub.access import SERVER_TOKEN_SCOPES, USE_GATEWAY, gateway_service
+from support.running_gateway import ROOT, RunningGateway
+from support.running_hub import Hub, free_port
+
+SECRET = "the-secret-of-the-gateways-service"
+SIMULATED = ROOT / "tests" / "support" / "simulated_driver.py"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A hub that knows the gateway as its service, and the gateway."""
+    folder = tmp_path_factory.mktemp("world")
+    port = free_port()
+    services = [
+        {"name": "tester", "api_token": "token-of-the-tester"},
+        gateway_service(f"http://127.0.0.1:{port}", SECRET),
+    ]
+    hub = Hub(
+        folder, ROOT / "catalog.yaml", ROOT / "examples", token="token-of-the-tester",
+        config={"JupyterHub": {"services": services, "extra_user_scopes": [USE_GATEWAY]}},
+    )  # fmt: skip
+    hub.start()
+    (folder / "secret").write_text(SECRET)
+    gateway = RunningGateway(
+        folder, f"{hub.url}/api", "--hub-token-file", str(folder / "secret"), "--driver-program", str(SIMULATED),
+        "--identity-ttl-seconds", "1", "--stop-drivers-on-exit",
+    )  # fmt: skip
+    gateway.port = port
+    gateway.start()
+    yield hub, gateway
+    gateway.stop()
+    hub.stop()
+
+
+def token_of(hub: Hub, user: str, scopes: tuple[str, ...] | None = None, **more: object) -> tuple[str, str]:
+    """A token of a person's own, as the hub gives it, and its id."""
+    hub.api("POST", f"/users/{user}")
+    made = hub.api("POST", f"/users/{user}/tokens", json={"scopes": scopes, **more} if scopes else more)
+    assert made.status_code == 201, made.text
+    return made.json()["token"], made.json()["id"]
+
+
+def ask(
+    gateway: RunningGateway, token: str, method: str = "GET", path: str = "/sessions", **more: object
+) -> httpx.Response:
+    return httpx.request(
+        method,
+        gateway.url + path,
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_a_notebook_servers_scopes_are_enough_to_start_a_session_with_ones_groups(world):
+    hub, gateway = world
+    token, _ = token_of(hub, "ann", SERVER_TOKEN_SCOPES)
+    made = ask(gateway, token, "POST", json={"kind": "pyspark", "profile": "small"})
+    assert made.status_code == 201, made.text
+    assert (made.json()["owner"], made.json()["profile"]) == ("ann", "small")
+    number = made.json()["id"]
+    ran = ask(gateway, token, "POST", f"/sessions/{number}/statements?wait=20", json={"code": "6 * 7"})
+    assert ran.json()["output"]["data"]["text/plain"] == "42"
+    assert ask(gateway, token, "DELETE", f"/sessions/{number}").status_code == 200
+
+
+def test_one_whose_groups_open_no_profile_reads_why(world):
+    hub, gateway = world
+    token, _ = token_of(hub, "olaf")
+    refused = ask(gateway, token, "POST", json={"kind": "pyspark"})
+    assert (refused.status_code, refused.json()["key"]) == (400, "profile")
+    assert "No profile is open to you" in refused.json()["msg"]
+
+
+def test_a_token_without_the_services_scope_is_refused(world):
+    hub, gateway = world
+    token, _ = token_of(hub, "ann", ("read:users:name!user",))
+    assert ask(gateway, token).status_code == 403
+
+
+def test_a_revoked_and_an_expired_token_stop_within_the_time(world):
+    hub, gateway = world
+    token, number = token_of(hub, "ann")
+    assert ask(gateway, token).status_code == 200
+    assert hub.api("DELETE", f"/users/ann/tokens/{number}").status_code == 204
+    time.sleep(1.2)
+    assert ask(gateway, token).status_code == 401
+    short, _ = token_of(hub, "ann", expires_in=1)
+    assert ask(gateway, short).status_code in {200, 401}
+    time.sleep(2.2)
+    assert ask(gateway, short).status_code == 401
+
+
+def test_an_admins_whole_token_sees_all_and_the_notebooks_does_not(world):
+    hub, gateway = world
+    anns, _ = token_of(hub, "ann")
+    number = ask(gateway, anns, "POST", json={"kind": "pyspark", "profile": "small"}).json()["id"]
+    whole, _ = token_of(hub, "ada", ("inherit",))
+    notebook, _ = token_of(hub, "ada", SERVER_TOKEN_SCOPES)
+    assert ask(gateway, whole, path=f"/sessions/{number}").json()["owner"] == "ann"
+    assert ask(gateway, notebook, path=f"/sessions/{number}").status_code == 404
+    sams, _ = token_of(hub, "sam")
+    assert ask(gateway, sams, path=f"/sessions/{number}").status_code == 404
+    ask(gateway, whole, "DELETE", f"/sessions/{number}")
+
+
+def test_the_services_own_token_has_no_sessions(world):
+    _, gateway = world
+    assert ask(gateway, SECRET).status_code == 403
+
+
+class _Browser:
+    """A browser that sees hub and gateway under one address, as Traefik makes it."""
+
+    def __init__(self, hub: Hub, gateway: RunningGateway, user: str) -> None:
+        self.hub, self.gateway = hub, gateway
+        self.client = hub.sign_in(user)._client
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        base = self.hub.url.removesuffix("/hub") if path.startswith("/hub/") else self.gateway.url
+        return self.client.get(base + path, headers={"Sec-Fetch-Mode": "navigate", **headers})
+
+    def follow(self, path: str) -> list[httpx.Response]:
+        seen = [self.get(path)]
+        while seen[-1].is_redirect:
+            parts = urlsplit(seen[-1].headers["Location"])
+            seen.append(self.get(parts.path + (f"?{parts.query}" if parts.query else "")))
+        return seen
+
+
+@pytest.fixture
+def session_of_ann(world):
+    hub, gateway = world
+    token, _ = token_of(hub, "ann")
+    number = ask(gateway, token, "POST", json={"kind": "pyspark", "profile": "small"}).json()["id"]
+    ask(gateway, token, path=f"/sessions/{number}?wait=20&state=starting")
+    yield number
+    ask(gateway, token, "DELETE", f"/sessions/{number}")
+
+
+def test_a_browser_logs_in_through_the_hub_and_comes_back_to_where_it_wanted(world, session_of_ann):
+    ann = _Browser(*world, "ann")
+    seen = ann.follow(f"/services/gateway/spark-ui/{session_of_ann}/stages/?id=1")
+    paths = [urlsplit(str(each.url)).path for each in seen]
+    assert paths[1] == "/hub/api/oauth2/authorize"
+    assert paths[2] == "/services/gateway/oauth_callback"
+    assert paths[3] == f"/services/gateway/spark-ui/{session_of_ann}/stages/"
+    # The simulated driver has no Spark UI: what matters here is who came how far.
+    assert seen[-1].status_code == 404
+    login = next(line for each in seen for line in each.headers.get_list("set-cookie") if "gateway-login=" in line)
+    for attribute in ("HttpOnly", "SameSite=lax", "Path=/services/gateway/spark-ui/"):
+        assert attribute in login
+    assert "id=1" in str(seen[3].url)
+    assert not any("token-of" in str(each.url) for each in seen)
+
+
+def test_a_login_does_not_open_the_api(world, session_of_ann):
+    ann = _Browser(*world, "ann")
+    ann.follow(f"/services/gateway/spark-ui/{session_of_ann}/")
+    assert ann.get("/services/gateway/sessions").status_code == 401
+
+
+def test_a_stranger_logs_in_and_finds_nothing(world, session_of_ann):
+    sam = _Browser(*world, "sam")
+    theirs = sam.follow(f"/services/gateway/spark-ui/{session_of_ann}/")[-1]
+    unknown = sam.follow("/services/gateway/spark-ui/999999/")[-1]
+    assert (theirs.status_code, theirs.text) == (unknown.status_code, unknown.text)
+    assert theirs.status_code == 404
+
+
+def test_a_callback_that_was_not_begun_here_is_refused(world):
+    ann = _Browser(*world, "ann")
+    for query in ("", "?state=x&code=y", "?code=y"):
+        answer = ann.get(f"/services/gateway/oauth_callback{query}")
+        assert answer.status_code == 403
+        assert "not begun in this browser" in answer.text
+    begun = ann.get("/services/gateway/spark-ui/1/")
+    state = httpx.URL(begun.headers["Location"]).params["state"]
+    # The state is right and the cookie there, but the code is nobody's.
+    refused = ann.get(f"/services/gateway/oauth_callback?state={state}&code=forged")
+    assert refused.status_code == 403
+    assert "did not confirm" in refused.text
+
+
+def test_where_a_login_leads_stays_within_the_pages(world):
+    ann = _Browser(*world, "ann")
+    seen = ann.follow("/services/gateway/spark-ui/..%2f..%2f..%2fhub%2fhome")
+    assert seen[-1].status_code == 404
+    assert all(urlsplit(str(each.url)).path.startswith(("/services/gateway/", "/hub/api/oauth2/")) for each in seen)
+
+
+def test_signing_out_at_the_hub_ends_the_login_here(world, session_of_ann):
+    ann = _Browser(*world, "ann")
+    path = f"/services/gateway/spark-ui/{session_of_ann}/"
+    ann.follow(path)
+    assert "~" in ann.get(path).headers["Location"]
+    ann.client.get(f"{ann.hub.url}/logout")
+    time.sleep(1.2)
+    assert "/hub/api/oauth2/authorize" in ann.get(path).headers["Location"]
+
+
+def test_a_script_is_not_sent_to_log_in(world, session_of_ann):
+    ann = _Browser(*world, "ann")
+    answer = ann.get(f"/services/gateway/spark-ui/{session_of_ann}/", **{"Sec-Fetch-Mode": "cors"})
+    assert answer.status_code == 401

@@ -1,0 +1,103 @@
+"""A real gateway process with local Spark drivers, and the environment in which a notebook server would use it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from support import hub_stand_in
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "token-of-anns-notebook-server"
+
+
+class RunningGateway:
+    """The gateway's address, its log, and its process, which a test may stop and start."""
+
+    def __init__(self, folder: Path, hub_url: str, *options: str) -> None:
+        self._folder = folder
+        self.hub_url = hub_url
+        self._options = options
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "gateway.log").read_text()
+
+    def start(self) -> None:
+        """Start it and wait until it answers; a second time on the same port."""
+        if not self.port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+        command = [
+            sys.executable, "-m", "sparkyard_gateway.command", "--port", str(self.port), "--hub-api-url", self.hub_url,
+            "--catalog", str(ROOT / "catalog.yaml"), "--state-dir", str(self._folder / "state"), *self._options,
+        ]  # fmt: skip
+        with (self._folder / "gateway.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        deadline = time.monotonic() + 30
+        while True:
+            assert self.process.poll() is None, self.log[-3000:]
+            assert time.monotonic() < deadline, self.log[-3000:]
+            try:
+                httpx.get(f"{self.url}/version", timeout=1)
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        """End it in order; its drivers run on unless it was started to stop them."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+
+    def environment(self, home: Path, profile: str = "small", **defaults: object) -> dict[str, str]:
+        """What our spawner gives a notebook server."""
+        return {
+            "HOME": str(home),
+            "SPARKYARD_GATEWAY_URL": self.url,
+            "SPARKYARD_GATEWAY_PUBLIC_PATH": "/services/gateway",
+            "SPARKYARD_PROFILE": profile,
+            "SPARKYARD_PROFILE_TITLE": profile.title(),
+            "SPARKYARD_SESSION_DEFAULTS": json.dumps(defaults),
+            "JUPYTERHUB_API_TOKEN": TOKEN,
+            "JUPYTERHUB_USER": "ann",
+        }
+
+    def sessions(self) -> list[dict[str, object]]:
+        """Ann's sessions."""
+        answer = httpx.get(f"{self.url}/sessions", headers={"Authorization": f"token {TOKEN}"})
+        found: list[dict[str, object]] = answer.json()["sessions"]
+        return found
+
+    def delete(self, session: int) -> None:
+        """End one of Ann's sessions."""
+        httpx.delete(f"{self.url}/sessions/{session}", headers={"Authorization": f"token {TOKEN}"}, timeout=30)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[RunningGateway]:
+    """A gateway whose hub knows Ann, of the data scientists."""
+    with hub_stand_in.running() as hub:
+        hub.admit(TOKEN, "ann", ("data-science",))
+        gateway = RunningGateway(folder, hub.url, "--stop-drivers-on-exit")
+        gateway.start()
+        try:
+            yield gateway
+        finally:
+            gateway.stop()

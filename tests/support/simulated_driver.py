@@ -1,0 +1,177 @@
+"""A driver without Spark that speaks the real protocol, for tests of the gateway: it starts in a fraction of a second.
+
+It evaluates Python in a thread, journals in memory, replays after a reconnect and never runs a statement twice, as the
+real one does. What its Spark does is told by the app name ("never-ready", "fails") and the code it is sent.
+"""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+HERE: dict[str, Any] = {}
+
+
+class SimulatedDriver:
+    """One session's driver."""
+
+    def __init__(self, bootstrap: dict[str, Any]) -> None:
+        self.bootstrap = bootstrap
+        self.journal: list[dict[str, Any]] = []
+        self.sequence = 0
+        self.known: dict[int, asyncio.Task[None]] = {}
+        self.queue = asyncio.Lock()
+        self.outbox: asyncio.Queue[str] = asyncio.Queue()
+        self.acked = 0
+
+    def say(self, **message: Any) -> None:
+        self.outbox.put_nowait(json.dumps(message))
+
+    def durable(self, **message: Any) -> None:
+        self.sequence += 1
+        message["seq"] = self.sequence
+        self.journal.append(message)
+        self.say(**message)
+
+    async def run(self) -> None:
+        starting = asyncio.create_task(self.start())
+        while True:
+            headers = {
+                "Authorization": f"Bearer {self.bootstrap['token']}",
+                "Sparkyard-Epoch": str(self.bootstrap["epoch"]),
+            }
+            try:
+                async with connect(self.bootstrap["url"], additional_headers=headers, compression=None) as socket:
+                    await self.talk(socket)
+            except InvalidStatus:
+                sys.exit(3)
+            except (OSError, ConnectionClosed, TimeoutError):
+                pass
+            await asyncio.sleep(0.05)
+            if starting.done() and starting.exception():
+                raise starting.exception()  # type: ignore[misc]
+
+    async def start(self) -> None:
+        name = self.bootstrap["app_name"]
+        if name == "never-ready":
+            return
+        await asyncio.sleep(float(os.environ.get("SIMULATED_START", "0.05")))
+        if name == "fails":
+            self.durable(
+                t="failed", reason="Spark could not start: the moon is full.", ename="E", evalue="v", traceback=[]
+            )
+            await asyncio.sleep(0.2)
+            os._exit(1)
+        self.durable(
+            t="ready", app_id="local-1", spark_ui=None, spark_version="3.5.9", python_version="3.11.2", startup_ms={}
+        )
+
+    async def talk(self, socket: Any) -> None:
+        last = max((m["statement"] for m in self.journal if m["t"] == "done"), default=-1)
+        hello = {"t": "hello", "session": self.bootstrap["session"], "epoch": self.bootstrap["epoch"]}
+        await socket.send(json.dumps({**hello, "pid": os.getpid(), "acked": self.acked, "last_done": last}))
+        welcome = json.loads(await socket.recv())
+        assert welcome["t"] == "welcome"
+        self.outbox = asyncio.Queue()
+        for message in self.journal:
+            if message["seq"] > welcome["acked"]:
+                self.say(**message)
+
+        async def send() -> None:
+            while True:
+                await socket.send(await self.outbox.get())
+
+        sender = asyncio.create_task(send())
+        try:
+            async for text in socket:
+                self.hear(json.loads(text))
+        finally:
+            sender.cancel()
+
+    def hear(self, message: dict[str, Any]) -> None:
+        kind = message["t"]
+        if kind == "execute":
+            number = message["statement"]
+            if number in self.known:
+                for each in self.journal:
+                    if each["t"] == "done" and each["statement"] == number:
+                        self.say(**each)
+                return
+            self.known[number] = asyncio.create_task(self.execute(number, message["code"]))
+        elif kind == "cancel":
+            task = self.known.get(message["statement"])
+            if task is not None:
+                task.cancel()
+        elif kind == "complete":
+            self.say(t="completion", request=message["request"], candidates=["spark"], cursor_start=0, cursor_end=2)
+        elif kind == "ack":
+            self.acked = max(self.acked, message["seq"])
+        elif kind == "shutdown" and self.bootstrap["app_name"] != "deaf":
+            os._exit(0)
+
+    async def execute(self, number: int, code: str) -> None:
+        async with self.queue:
+            self.durable(t="begin", statement=number, at=int(time.time() * 1000))
+            status, output = await self.outcome(number, code)
+            self.durable(
+                t="done", statement=number, at=int(time.time() * 1000), status=status, output=output, truncated=None
+            )
+
+    async def outcome(self, number: int, code: str) -> tuple[str, dict[str, Any] | None]:
+        output: dict[str, Any] = {"status": "ok", "execution_count": number, "data": {"text/plain": ""}}
+        try:
+            if code.startswith("sleep "):
+                await asyncio.sleep(float(code.split()[1]))
+                output["data"]["text/plain"] = "slept"
+            elif code.startswith("stream "):
+                offset = 0
+                for piece in code.split()[1:]:
+                    self.say(t="stream", statement=number, offset=offset, text=piece + "\n")
+                    self.say(
+                        t="progress", statement=number, fraction=0.5, stages=[{"id": 1, "name": piece, "tasks": 2}]
+                    )
+                    offset += len(piece) + 1
+                    await asyncio.sleep(0.15)
+                output["data"]["text/plain"] = "\n".join(code.split()[1:])
+            elif code.startswith("nonsense"):
+                self.say(t="nonsense")
+                await asyncio.sleep(0.3)
+            else:
+                printed = io.StringIO()
+                with contextlib.redirect_stdout(printed):
+                    result = eval(code, HERE)
+                output["data"]["text/plain"] = printed.getvalue() + ("" if result is None else repr(result))
+        except asyncio.CancelledError:
+            return "cancelled", {
+                **output,
+                "status": "error",
+                "ename": "KeyboardInterrupt",
+                "evalue": "",
+                "traceback": [],
+            }
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+            kind = type(error).__name__
+            return "error", {
+                "status": "error",
+                "execution_count": number,
+                "ename": kind,
+                "evalue": str(error),
+                "traceback": [],
+            }
+        return "ok", output
+
+
+if __name__ == "__main__":
+    assert sys.argv[1] == "--bootstrap-fd"
+    with os.fdopen(int(sys.argv[2])) as file:
+        read = json.load(file)
+    print("the simulated driver is up", flush=True)
+    HERE.update(os=os, bootstrap=read, sys=sys, __builtins__=__builtins__)
+    asyncio.run(SimulatedDriver(read).run())
