@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -128,11 +129,11 @@ def cancel_after(session: Session, code: str, seconds: float = 0.1) -> dict[str,
     ],
 )
 def test_cancel_stops_plain_python(session: Session, code: str) -> None:
-    began = time.monotonic()
+    limit = sys.getrecursionlimit()
     done = cancel_after(session, code)
     assert done["status"] == "cancelled"
     assert done["output"]["ename"] == "KeyboardInterrupt"
-    assert time.monotonic() - began < 10
+    assert sys.getrecursionlimit() == limit
 
 
 def test_a_cell_that_swallows_the_first_interrupts_is_struck_again(session: Session) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType, TracebackType
@@ -21,6 +22,9 @@ from .notes import note
 _GRACE_SECONDS = 1.0
 _PY4J = os.sep + "py4j" + os.sep
 _PAUSES = (0.05, 0.1, 0.2, 0.3, 0.5)
+# Frames that the handler needs. Code that recurses without end and catches RecursionError lives at the very limit, where
+# the handler itself would fail with a RecursionError that the code swallows.
+_HEADROOM = 50
 
 
 class Interrupts:
@@ -84,6 +88,8 @@ class Interrupts:
             if self._forceful:
                 interrupt(born_since(self._began))
             self._struck = statement
+            limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(limit + _HEADROOM)
             # The first waits for the main thread's next bytecode even where C code ignores SIGINT meanwhile, as
             # `os.system` does; the second wakes it from a blocking call.
             _thread.interrupt_main()
@@ -93,6 +99,8 @@ class Interrupts:
             if attempts == 60:
                 note(f"statement {statement} does not stop: {attempts} interrupts in {time.monotonic() - began:.0f} s")
             self._ended.wait(pause)
+            if sys.getrecursionlimit() == limit + _HEADROOM:  # unless the cell has set a limit of its own meanwhile
+                sys.setrecursionlimit(limit)
 
     def _on_strike(self, _signum: int, frame: Optional[FrameType]) -> None:
         if self._struck is None or self._struck != self._running:
@@ -100,10 +108,7 @@ class Interrupts:
         if self._shields:
             self._held_back = True
             return
-        try:
-            call = _py4j_frame(frame)
-        except RecursionError:
-            call = None  # a runaway recursion lives just below the limit; no call of Py4J fits in there
+        call = _py4j_frame(frame)
         if call is not None:
             # The cancelled job will end this call by itself, and cleanly. Where it does not, only waiting for the
             # answer may be broken off: in its other stretches Py4J would leave its connections in disorder.
