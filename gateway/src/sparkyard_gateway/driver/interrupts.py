@@ -22,8 +22,8 @@ from .notes import note
 _GRACE_SECONDS = 1.0
 _PY4J = os.sep + "py4j" + os.sep
 _PAUSES = (0.05, 0.1, 0.2, 0.3, 0.5)
-# Frames that the handler needs. Code that recurses without end and catches RecursionError lives at the very limit, where
-# the handler itself would fail with a RecursionError that the code swallows.
+# Frames that the handler needs. Code that recurses without end and catches RecursionError lives at the very limit,
+# where the handler itself would fail with a RecursionError that the code swallows.
 _HEADROOM = 50
 
 
