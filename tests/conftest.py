@@ -5,7 +5,14 @@ shared_facts        ../shared beside the project, or a skip that says so
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is slow: how long an example takes says nothing about it.
+hypothesis.settings.register_profile(
+    "sparkyard", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("sparkyard")
 
 ROOT = Path(__file__).parent.parent
 
