@@ -80,8 +80,8 @@ def bare_ready() -> float:
         return time.perf_counter() - began
 
 
-def session_start(gateway: Gateway, times: int) -> Figure:
-    """POST to idle against a bare start, in turn, as the ratio of the medians."""
+def session_start(gateway: Gateway, times: int) -> tuple[Figure, float]:
+    """POST to idle against a bare start, in turn, as the ratio of the medians; and the median of ours in seconds."""
     ours, bare = [], []
     for turn in range(times + 1):
         bare_seconds = bare_ready()
@@ -95,13 +95,14 @@ def session_start(gateway: Gateway, times: int) -> Figure:
             bare.append(bare_seconds)
         print(f"  session {our_seconds:.2f} s, bare {bare_seconds:.2f} s", flush=True)
     detail = f"ours {spread(ours, scale=1, unit='s')}; bare {spread(bare, scale=1, unit='s')}"
-    return Figure(
-        "session, POST to idle / bare Spark start", statistics.median(ours) / statistics.median(bare), "x", 1.25, detail
-    )
+    ratio = statistics.median(ours) / statistics.median(bare)
+    return Figure("session, POST to idle / bare Spark start", ratio, "x", 1.25, detail), statistics.median(ours)
 
 
-def kernel_cell(stack: Standalone, token: str, times: int) -> Figure:
-    """``1+1`` in a cell of our PySpark kernel, from the request to the kernel being idle again."""
+def kernel(stack: Standalone, token: str, times: int, start_seconds: float) -> list[Figure]:
+    """Our PySpark kernel: ``1+1`` in a cell, from the request to the kernel being idle again; then what a restart and a
+    ``%%configure -f`` take until the first cell's result, besides the `start_seconds` of a session.
+    """
     with tempfile.TemporaryDirectory() as home:
         environment = {
             **{name: value for name, value in os.environ.items() if name in ("PATH", "LANG")},
@@ -118,15 +119,38 @@ def kernel_cell(stack: Standalone, token: str, times: int) -> Figure:
         try:
             client.wait_for_ready(timeout=120)
 
-            def cell() -> None:
-                reply = client.execute_interactive("1+1", timeout=300, output_hook=lambda message: None)
+            def cell(code: str = "1+1") -> None:
+                reply = client.execute_interactive(code, timeout=300, output_hook=lambda message: None)
                 assert reply["content"]["status"] == "ok", reply["content"]
 
-            seconds = timed(cell, times, warm_up=10)
+            def restart() -> None:
+                manager.restart_kernel()
+                client.wait_for_ready(timeout=120)
+                cell()
+
+            def configure() -> None:
+                cell('%%configure -f\n{"conf": {"spark.sql.shuffle.partitions": "9"}}')
+                cell()
+
+            cells = timed(cell, times, warm_up=10)
+            restarts, configures = timed(restart, 3), timed(configure, 3)
         finally:
             client.stop_channels()
             manager.shutdown_kernel()
-    return Figure("1+1 in a notebook cell, median", statistics.median(seconds) * 1000, "ms", 40, spread(seconds))
+    besides = {"restart": restarts, "%%configure -f": configures}
+    return [
+        Figure("1+1 in a notebook cell, median", statistics.median(cells) * 1000, "ms", 40, spread(cells)),
+        *(
+            Figure(
+                f"{what} to the first result, besides a session's start",
+                max(0.0, statistics.median(seconds) - start_seconds),
+                "s",
+                3,
+                spread(seconds, scale=1, unit="s"),
+            )
+            for what, seconds in besides.items()
+        ),
+    ]
 
 
 def main() -> int:
@@ -139,7 +163,8 @@ def main() -> int:
             token = person.token()
         gateway = Gateway(stack.gateway, token)
         print("a session's start against a bare one:", flush=True)
-        figures.append(session_start(gateway, 5))
+        figure, start_seconds = session_start(gateway, 5)
+        figures.append(figure)
 
         print("1+1 over raw HTTP:", flush=True)
         number = gateway.open_session()
@@ -152,7 +177,7 @@ def main() -> int:
         )
 
         print("1+1 in a cell of our kernel:", flush=True)
-        figures.append(kernel_cell(stack, token, 200))
+        figures.extend(kernel(stack, token, 200, start_seconds))
 
         print("memory with 10 idle sessions:", flush=True)
         for _ in range(9):
