@@ -168,7 +168,17 @@ class SimulatedDriver:
         return "ok", output
 
 
+def run_batch(descriptor: int) -> None:
+    """A batch without Spark: become the Python that runs its file."""
+    with os.fdopen(descriptor) as file:
+        batch = json.load(file)
+    print("the simulated batch begins", flush=True)
+    os.execv(sys.executable, [sys.executable, "-u", batch["file"].removeprefix("file://"), *batch["args"]])
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "batch":
+        run_batch(int(sys.argv[3]))
     assert sys.argv[1] == "--bootstrap-fd"
     with os.fdopen(int(sys.argv[2])) as file:
         read = json.load(file)

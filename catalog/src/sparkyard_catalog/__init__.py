@@ -10,6 +10,7 @@ from sparkyard_catalog.images import Image
 from sparkyard_catalog.live import CatalogFile
 from sparkyard_catalog.loading import load
 from sparkyard_catalog.people import Person, default_profile_for, may_use, profiles_for, team_of, teams_led_by
+from sparkyard_catalog.places import relative_to_home
 from sparkyard_catalog.profiles import Profile
 from sparkyard_catalog.servers import OPTIONS, ServerSpec, resolve_server
 from sparkyard_catalog.sessions import SessionSpec, resolve_session
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "may_use",
     "profiles_for",
+    "relative_to_home",
     "resolve_server",
     "resolve_session",
     "team_of",

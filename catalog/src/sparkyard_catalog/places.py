@@ -1,17 +1,25 @@
-"""Places: paths on this machine with their placeholders, and the addresses that a session's files may come from."""
+"""Places: paths on this machine with their placeholders, and the addresses that a session's files may come from.
+
+Two kinds of address are a person's own: `home://jobs/etl.py` lies in the home folder of whoever asks, wherever the
+machine keeps it, and `{user}` in a prefix stands for the name of whoever asks.
+"""
 
 import importlib.machinery
 import os
 import re
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote
 
 from pydantic import AfterValidator
 
-_SCHEMES = ("s3a", "s3", "gs", "abfss", "abfs", "wasbs", "hdfs", "https", "http", "local", "file")
+_SCHEMES = ("s3a", "s3", "gs", "abfss", "abfs", "wasbs", "hdfs", "https", "http", "local", "file", "home")
+_HOME = "home://"
+_USER = "{user}"
+_PLAIN_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
 _PLACEHOLDERS = ("venv", "pyspark")
 
 
@@ -26,11 +34,16 @@ def _path(text: str) -> str:
 
 def _url_prefix(text: str) -> str:
     scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in _SCHEMES or not rest.strip("/"):
+    if not separator or scheme not in _SCHEMES or not (rest.strip("/") or text == _HOME):
         known = ", ".join(_SCHEMES)
         raise ValueError(f"'{text}' is not an address with a path, such as s3a://bucket/libraries/ (schemes: {known})")
-    if not plain_address(text):
-        raise ValueError(f"'{text}' holds '..', '?', '#', '%' or a space; write the plain address")
+    # As a whole component below the first: a bucket or host of a user's own choice of name would be no prefix at all.
+    if not plain_address(re.sub(r"(?<=[^/])/\{user\}(?=/|$)", "/user", text)):
+        raise ValueError(
+            f"'{text}' holds '..', '?', '#', '%' or a space, or {{user}} that is not a folder; write the plain address"
+        )
+    if text.startswith(_HOME) and text != _HOME and relative_to_home(text.removesuffix("/")) is None:
+        raise ValueError(f"'{text}' is no folder of a home; write {_HOME} for all of it, or such as {_HOME}jobs/")
     return text
 
 
@@ -47,8 +60,22 @@ def plain_address(address: str) -> bool:
     return not re.search(r"[?#%@\\*{}\[\],;]", rest) and not any(piece in (".", "..") for piece in pieces)
 
 
+def relative_to_home(address: str) -> str | None:
+    """The path of a `home://` address within its owner's home; None where it is no such address."""
+    found = re.fullmatch(r"home://((?:[^/]+/)*[^/]+)", address)
+    return found[1] if found and plain_address(address) else None
+
+
+def prefixes_for(user: str, prefixes: Iterable[str]) -> list[str]:
+    """The prefixes with a user's name in them; without those that want one, where the name could mean another path."""
+    plain = _PLAIN_USER.fullmatch(user) is not None
+    return [prefix.replace(_USER, user) for prefix in prefixes if plain or _USER not in prefix]
+
+
 def under(address: str, prefix: str) -> bool:
     """Whether an address lies under a prefix, by whole path components."""
+    if address.startswith("home:") and relative_to_home(address) is None:
+        return False
     wanted = prefix.rstrip("/").split("/")
     pieces = address.split("/")
     return len(pieces) > len(wanted) and pieces[: len(wanted)] == wanted and plain_address(address)

@@ -66,10 +66,11 @@ class Executor(Process):
 
 
 class Files(Entry):
-    """Where the jars, Python files, files and archives that a session names may come from."""
+    """Where what a session or batch names may come from: jars, Python files, files, archives, and a batch's file."""
 
     allow: tuple[UrlPrefix, ...] = ()
-    """Prefixes by whole path components, such as s3a://team-bucket/libraries/. Empty: a session may name none."""
+    """Prefixes by whole path components, such as s3a://team-bucket/libraries/. Empty: a session may name none.
+    home:// is the home folder of whoever asks, and {user} a folder of their name: s3a://team-bucket/people/{user}/."""
 
 
 class Spark(Entry):

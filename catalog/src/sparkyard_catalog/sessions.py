@@ -1,4 +1,4 @@
-"""From a wish for a Spark session to exactly what it gets: sizes, images, settings. Nothing is granted by default.
+"""From a wish for a Spark session or batch to exactly what it gets. Nothing is granted by default.
 
 A wish that goes beyond its profile is refused, never trimmed: the person reads which key, which profile, and what
 would be granted.
@@ -12,7 +12,7 @@ from sparkyard_catalog.catalog import Catalog
 from sparkyard_catalog.errors import Refused
 from sparkyard_catalog.granted_image import Environment, ImageSpec, grant_image
 from sparkyard_catalog.people import Person, default_profile_for, profiles_for, team_of
-from sparkyard_catalog.places import under
+from sparkyard_catalog.places import plain_address, prefixes_for, under
 from sparkyard_catalog.policy import granted_settings
 from sparkyard_catalog.profiles import Profile
 from sparkyard_catalog.spelling import brief, did_you_mean
@@ -62,6 +62,7 @@ class SessionSpec:
     archives: tuple[str, ...]
     idle_timeout_seconds: float
     lifetime_seconds: float | None
+    file: str | None = None
 
     @property
     def environment(self) -> Environment | None:
@@ -96,12 +97,13 @@ def grant(catalog: Catalog, person: Person, request: SessionChoices, keys: Mappi
         executor_cores=wishes.number("executor_cores", executor.cores),
         executors=wishes.number("executors", executor.count),
         conf=granted_settings(profile, {k: v for k, v in request.conf.items() if k not in _DECIDED_APART}),
-        jars=_files(profile, "jars", request.jars),
-        py_files=_files(profile, "pyFiles", request.py_files),
-        files=_files(profile, "files", request.files),
-        archives=_files(profile, "archives", request.archives),
+        jars=_files(profile, person, "jars", request.jars),
+        py_files=_files(profile, person, "pyFiles", request.py_files),
+        files=_files(profile, person, "files", request.files),
+        archives=_files(profile, person, "archives", request.archives),
         idle_timeout_seconds=wishes.time("idle_timeout", profile.sessions.idle_timeout) or 0,
         lifetime_seconds=wishes.time("lifetime", profile.sessions.lifetime),
+        file=None if request.file is None else _files(profile, person, "file", (request.file,))[0],
     )
     spec.conf.update({key: str(getattr(spec, choice)) for choice, key in SIZE_KEYS.items()})
     spec.conf.update({standing.DRIVER_IMAGE: spec.driver_image.ref, standing.EXECUTOR_IMAGE: spec.executor_image.ref})
@@ -140,11 +142,13 @@ def _check_our_decisions(person: Person, profile: Profile, request: SessionChoic
         raise Refused("queue", profile.name, message, "default")
 
 
-def _files(profile: Profile, key: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    prefixes = profile.spark.files.allow
+def _files(profile: Profile, person: Person, key: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    prefixes = prefixes_for(person.name, profile.spark.files.allow)
     for address in addresses:
         if not isinstance(address, str) or not any(under(address, prefix) for prefix in prefixes):
             allowed = f"addresses under {', '.join(prefixes)}" if prefixes else "none"
-            message = f"{key} '{brief(address)}' is not granted by profile '{profile.name}'; it allows {allowed}."
+            odd = isinstance(address, str) and not plain_address(address)
+            why = ", because of a '..', a space or another character that no address here may hold" if odd else ""
+            message = f"{key} '{brief(address)}' is not granted by profile '{profile.name}'{why}; it allows {allowed}."
             raise Refused(key, profile.name, message, allowed)
     return tuple(addresses)

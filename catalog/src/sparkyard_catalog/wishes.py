@@ -43,6 +43,8 @@ class SessionChoices:
     py_files: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     archives: tuple[str, ...] = ()
+    file: str | None = None
+    """What a batch runs; a session has none."""
     queue: str | None = None
     proxy_user: str | None = None
     idle_timeout: str | None = None

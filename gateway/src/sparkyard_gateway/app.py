@@ -18,11 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import GatewayError, Shape
-from sparkyard_gateway.routes import driver, health, sessions, spark_ui, statements
-from sparkyard_gateway.wire import CompletionRequest, SessionRequest, StatementRequest
+from sparkyard_gateway.routes import batches, driver, health, sessions, spark_ui, statements
+from sparkyard_gateway.wire import BatchRequest, CompletionRequest, SessionRequest, StatementRequest
 
-ROUTERS = (sessions.router, statements.router, health.router, spark_ui.router, driver.router)
-BODIES = (SessionRequest, StatementRequest, CompletionRequest)
+ROUTERS = (sessions.router, statements.router, batches.router, health.router, spark_ui.router, driver.router)
+BODIES = (SessionRequest, StatementRequest, BatchRequest, CompletionRequest)
 GZIP_FROM_BYTES = 1024
 JSON = "application/json"
 HEADERS = (

@@ -105,14 +105,14 @@ class Settings(BaseSettings):
     start_timeout_seconds: PositiveFloat = Field(300.0, description="How long a driver may take until Spark is up.")
     orphan_seconds: PositiveInt = Field(3600, description="How long a driver waits for a lost gateway before it ends.")
     concurrent_starts: PositiveInt = Field(
-        4, description="How many drivers may be starting at a time; further sessions wait their turn and say so."
+        4, description="How many sessions and batches may be starting at a time; others wait their turn and say so."
     )
     sweep_seconds: PositiveFloat = Field(2.0, description="How often timeouts are looked at.")
     finished_retention_seconds: PositiveFloat = Field(
         600.0, description="How long a session that ended stays visible to clients."
     )
     log_retention_seconds: PositiveFloat = Field(
-        7 * 24 * 3600.0, description="How long the driver's log of an ended session is kept."
+        7 * 24 * 3600.0, description="How long the log of an ended session or batch is kept."
     )
     retained_statements: PositiveInt = Field(
         100, description="How many of a session's statements are answered from memory; older ones from the database."
@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     max_driver_message_bytes: PositiveInt = Field(
         128 * 1024 * 1024, description="Largest message a driver may send: a statement's whole output."
     )
+    batch_retention_seconds: PositiveFloat = Field(
+        24 * 3600.0, description="How long a batch that ended stays visible to clients, with its log."
+    )
+    max_batches: PositiveInt | None = Field(None, description="How many batches may run at once, of all users.")
+    max_batches_per_user: PositiveInt | None = Field(None, description="How many batches one user may run at once.")
     max_sessions: PositiveInt | None = Field(None, description="How many sessions may run at once, of all users.")
     max_sessions_per_user: PositiveInt | None = Field(None, description="How many sessions one user may run at once.")
 
@@ -188,6 +193,11 @@ class Settings(BaseSettings):
     def sessions_dir(self) -> Path:
         """Where each session has a folder named by its id."""
         return self.state_dir.absolute() / "sessions"
+
+    @property
+    def batches_dir(self) -> Path:
+        """Where each attempt at a batch has a folder named by its id."""
+        return self.state_dir.absolute() / "batches"
 
 
 def reference() -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import dataclass
 
 import httpx
@@ -9,8 +10,11 @@ import structlog
 
 from sparkyard_catalog import CatalogFile
 from sparkyard_gateway.auth import Identities
-from sparkyard_gateway.backends.base import Backend, Ended
+from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
+from sparkyard_gateway.backends.local_batches import LocalBatches
+from sparkyard_gateway.batch_reconciler import BatchReconciler
+from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.drivers import Drivers
@@ -19,6 +23,7 @@ from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
+from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
 from sparkyard_gateway.store.repository import Store
 
@@ -39,18 +44,25 @@ class Gateway:
     sessions: Sessions
     statements: Statements
     drivers: Drivers
+    batches: Batches
+    local_batches: LocalBatches
     reconciler: Reconciler
+    batch_reconciler: BatchReconciler
     metrics: Metrics
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
     closing: bool = False
-    _sweep: asyncio.Task[None] | None = None
+    _sweeps: tuple[asyncio.Task[None], ...] = ()
 
     async def open(self) -> None:
         """Take up what runs, and begin."""
         self.database.open()
         await self.reconciler.recover()
-        self._sweep = asyncio.create_task(self.reconciler.run(), name="sweep")
+        await self.batch_reconciler.recover()
+        self._sweeps = (
+            asyncio.create_task(self.reconciler.run(), name="sweep"),
+            asyncio.create_task(self.batch_reconciler.run(), name="sweep-batches"),
+        )
 
     def begin_to_close(self) -> None:
         """Let go of everyone who waits, so that a stop takes no longer than an answer."""
@@ -59,18 +71,23 @@ class Gateway:
             session.changed.close()
             for statement in session.statements.values():
                 statement.changed.close()
+        for batch in self.batches.live.values():
+            batch.changed.close()
 
     async def close(self) -> None:
         """End in order; the drivers run on unless told otherwise."""
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for sweep in self._sweeps:
+            sweep.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._sweep
+                await sweep
         if self.settings.stop_drivers_on_exit:
             running = [each for each in self.sessions.live.values() if not each.ended.is_set()]
             endings = [self.sessions.end(each, "The gateway was stopped.") for each in running]
+            batches = list(self.batches.running.values())
+            endings += [self.batches.end(each, "The gateway was stopped.") for each in batches]
             if endings:
                 await asyncio.wait(endings)
+        await self.local_batches.close()
         await self.database.close()
         await self.hub.aclose()
         if self.spark_ui is not None:
@@ -114,18 +131,29 @@ def build(settings: Settings) -> Gateway:
         memory_limit_mib=settings.driver_memory_limit_mib,
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
+    batch_backends: dict[str, BatchBackend] = {}
+    batch_store = BatchStore(database)
+    batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
+
+    def when_attempt_ended(attempt: int, end: AttemptEnd) -> None:
+        batches.attempt_ended(attempt, end)
+
+    local_batches = LocalBatches(
+        settings.batches_dir,
+        when_attempt_ended,
+        homes_dir=settings.homes_dir,
+        drop_privileges=settings.drop_privileges,
+        java_home=settings.local_java_home,
+        memory_limit_mib=settings.driver_memory_limit_mib,
+        program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
+    )
+    batch_backends["local"] = local_batches
     statements = Statements(settings, store, sessions, metrics)
     drivers = Drivers(settings, store, sessions, statements, metrics)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends)
-
-    def count_states() -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for session in sessions.live.values():
-            counts[session.state] = counts.get(session.state, 0) + 1
-        return counts
-
-    metrics.count_states(count_states)
+    metrics.count_states(lambda: Counter(str(each.state) for each in sessions.live.values()))
+    metrics.count_batch_states(lambda: Counter(str(each.state) for each in batches.live.values()))
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -137,7 +165,10 @@ def build(settings: Settings) -> Gateway:
         sessions=sessions,
         statements=statements,
         drivers=drivers,
+        batches=batches,
+        local_batches=local_batches,
         reconciler=reconciler,
+        batch_reconciler=BatchReconciler(settings, batch_store, batches, batch_backends),
         metrics=metrics,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(sessions, backends, secret) if secret else None,

@@ -8,9 +8,10 @@ from typing import Any
 
 from sparkyard_catalog import SessionSpec
 from sparkyard_gateway import policy
-from sparkyard_gateway.backends.base import DriverOrder
+from sparkyard_gateway.backends.base import BatchOrder, DriverOrder
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live import LiveSession
+from sparkyard_gateway.live_batch import LiveBatch
 
 
 def granted(spec: SessionSpec) -> dict[str, Any]:
@@ -66,4 +67,22 @@ def order(session: LiveSession, token: str, settings: Settings, driver_url: str)
         python=Path(spec["python"]) if spec["python"] else None,
         spark_home=Path(spec["spark_home"]) if spec["spark_home"] else None,
         orphan_seconds=settings.orphan_seconds,
+    )
+
+
+def batch_order(batch: LiveBatch, settings: Settings) -> BatchOrder:
+    """What the backend needs for an attempt at a batch."""
+    spec, asked = batch.spec, batch.request
+    return BatchOrder(
+        attempt=batch.attempt,
+        owner=batch.owner,
+        app_name=batch.name or f"sparkyard-batch-{batch.id}",
+        conf=spec["conf"],
+        cores=policy.local_cores(spec["executors"] * spec["executor_cores"], settings.local_cores),
+        python=Path(spec["python"]) if spec["python"] else None,
+        spark_home=Path(spec["spark_home"]) if spec["spark_home"] else None,
+        file=asked["file"],
+        class_name=asked.get("className"),
+        args=tuple(asked.get("args") or ()),
+        grace_seconds=settings.stop_grace_seconds,
     )

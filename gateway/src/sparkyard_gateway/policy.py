@@ -1,12 +1,23 @@
 """What a person's request for a session is granted: the catalog decides, this translates to and from its words."""
 
 import os
+import re
 
-from sparkyard_catalog import Catalog, Person, Refused, SessionChoices, SessionSpec, resolve_session
+from sparkyard_catalog import (
+    Catalog,
+    Person,
+    Refused,
+    SessionChoices,
+    SessionSpec,
+    relative_to_home,
+    resolve_session,
+)
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.errors import RefusedByPolicy, Rejected
 from sparkyard_gateway.times import span_seconds
-from sparkyard_gateway.wire import SessionRequest
+from sparkyard_gateway.wire import BatchRequest, SessionRequest
+
+_CLASS = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
 
 
 def person(caller: Caller) -> Person:
@@ -42,10 +53,61 @@ def choices(request: SessionRequest) -> SessionChoices:
     )
 
 
+def batch_choices(request: BatchRequest) -> SessionChoices:
+    """Likewise of a batch. Raises Rejected for what no profile could grant."""
+    if not request.file:
+        raise Rejected("requirement failed: File is required.")
+    if request.class_name and not _CLASS.fullmatch(request.class_name):
+        raise Rejected(f"className '{request.class_name[:100]}' is not the name of a class, such as org.example.Main")
+    if any("\0" in each for each in request.args or ()):
+        raise Rejected("args hold a NUL character, which no program can be given")
+    return SessionChoices(
+        profile=request.profile,
+        driver_memory=request.driver_memory,
+        driver_cores=request.driver_cores or None,
+        executor_memory=request.executor_memory,
+        executor_cores=request.executor_cores or None,
+        executors=request.num_executors or None,
+        conf=request.conf or {},
+        jars=tuple(request.jars or ()),
+        py_files=tuple(request.py_files or ()),
+        files=tuple(request.files or ()),
+        archives=tuple(request.archives or ()),
+        file=request.file,
+        queue=request.queue,
+        proxy_user=request.proxy_user,
+    )
+
+
 def decide(catalog: Catalog, caller: Caller, request: SessionRequest) -> SessionSpec:
     """Exactly what this session gets. Raises Rejected or RefusedByPolicy, with a sentence for the caller."""
+    return _granted(catalog, caller, choices(request))
+
+
+def decide_batch(catalog: Catalog, caller: Caller, request: BatchRequest) -> SessionSpec:
+    """Exactly what this batch gets. Raises likewise."""
+    return _granted(catalog, caller, batch_choices(request))
+
+
+def check_homes(spec: SessionSpec) -> None:
+    """For a gateway that knows no home folders: raises RefusedByPolicy where something shall come from one."""
+    named = {
+        "file": (spec.file or "",),
+        "jars": spec.jars,
+        "pyFiles": spec.py_files,
+        "files": spec.files,
+        "archives": spec.archives,
+    }
+    for key, addresses in named.items():
+        for address in addresses:
+            if relative_to_home(address) is not None:
+                message = f"{key} '{address}' lies in a home folder, and this gateway knows none; put it elsewhere."
+                raise RefusedByPolicy(message, key=key, profile=spec.profile, allowed="addresses of other kinds")
+
+
+def _granted(catalog: Catalog, caller: Caller, wanted: SessionChoices) -> SessionSpec:
     try:
-        return resolve_session(catalog, person(caller), choices(request))
+        return resolve_session(catalog, person(caller), wanted)
     except Refused as refused:
         raise RefusedByPolicy(
             refused.message, key=refused.key, profile=refused.profile, allowed=refused.allowed

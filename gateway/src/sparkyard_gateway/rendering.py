@@ -1,4 +1,4 @@
-"""Answers about sessions and statements.
+"""Answers about sessions, batches and statements.
 
 A statement's output stays the text the driver sent: it is put into the answer as it is, so that a large table is
 never taken apart and put together again on its way. `StatementAnswer` says how the result looks.
@@ -8,8 +8,9 @@ import json
 from typing import Any
 
 from sparkyard_gateway.live import LiveSession, LiveStatement
+from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.states import SessionState
-from sparkyard_gateway.wire import AppInfo, SessionAnswer
+from sparkyard_gateway.wire import AppInfo, BatchAnswer, SessionAnswer
 
 LOG_LINES = 10
 """How many lines of the log an answer about a session carries."""
@@ -85,6 +86,30 @@ def session_answer(session: LiveSession, log: list[str], prefix: str) -> Session
         state_reason=session.reason,
         phase=session.phase if session.state is SessionState.STARTING else None,
         created=session.created_at,
+    )
+
+
+def batch_answer(batch: LiveBatch, log: list[str]) -> BatchAnswer:
+    """A batch as its owner sees it."""
+    return BatchAnswer(
+        id=batch.id,
+        name=batch.name,
+        owner=batch.owner,
+        proxy_user=batch.owner,
+        state=batch.state,
+        app_id=batch.app_id,
+        app_info=AppInfo(),
+        log=log,
+        profile=batch.profile,
+        driver_image=batch.spec.get("driver_image"),
+        executor_image=batch.spec.get("executor_image"),
+        notice=batch.spec.get("notice"),
+        state_reason=batch.reason,
+        phase=batch.phase,
+        exit_code=batch.exit_code,
+        created=batch.created_at,
+        started=batch.started_at,
+        ended=batch.ended_at,
     )
 
 

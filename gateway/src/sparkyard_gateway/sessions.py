@@ -1,12 +1,11 @@
 """Sessions: who may reach which, how one is made, and how it ends.
 
-Ownership is decided in one place, `Sessions.find`: whoever may not see a session gets the very answer of one that
-does not exist. A session is written down before its driver is started, and its driver's handle as soon as there is
+Ownership is decided in one place, `ownership`: whoever may not see a session gets the very answer of one that does not
+exist. A session is written down before its driver is started, and its driver's handle as soon as there is
 one, so that a gateway that dies at any point leaves nothing that the next one cannot find and finish.
 """
 
 import asyncio
-import re
 import secrets
 from collections import Counter
 from collections.abc import Coroutine, Mapping
@@ -15,29 +14,27 @@ from typing import Any
 import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
-from sparkyard_gateway import policy
+from sparkyard_gateway import ownership, policy
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import BadNumber, Rejected, SessionNotFound
+from sparkyard_gateway.errors import Rejected
 from sparkyard_gateway.live import LiveSession, LiveStatement, token_hash
 from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.names import check_key, check_name
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
+from sparkyard_gateway.starts import Starts
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, Store
 from sparkyard_gateway.times import now_ms
 from sparkyard_gateway.wire import SessionRequest
 
-LARGEST_ID = 2**31 - 1
 DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the driver gone; what remains goes on behind it."""
 HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
-
-_NAME = re.compile(r"[\w.@:+\- ]{1,128}")
-_KEY = re.compile(r"[!-~]{1,255}")
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +55,7 @@ class Sessions:
         self._backends = backends
         self._catalog = catalog
         self._metrics = metrics
-        self._starts = asyncio.Semaphore(settings.concurrent_starts)
-        self._queued = 0
+        self.starts = Starts(settings.concurrent_starts)
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
@@ -72,37 +68,20 @@ class Sessions:
 
         Raises SessionNotFound in the same way for one that is unknown and one that is somebody else's.
         """
-        session: LiveSession | None = None
-        if reference.isascii() and reference.isdecimal():
-            number = int(reference) if len(reference) < 20 else LARGEST_ID + 1
-            if number > LARGEST_ID:
-                raise BadNumber(reference)
-            session = self.live.get(number)
-        else:
-            named = [each for each in self.live.values() if each.name == reference and self._may_see(caller, each)]
-            # Names are unique per owner among the running; an admin may see several, and gets the own one.
-            named.sort(key=lambda each: (each.owner == caller.name, not each.state.ended, each.id))
-            session = named[-1] if named else None
-        if session is None or not self._may_see(caller, session):
-            raise SessionNotFound(reference)
+        session = ownership.find(caller, reference, self.live)
         session.heartbeat_at = now_ms()
         return session
 
     def visible(self, caller: Caller) -> list[LiveSession]:
         """What the caller may see, oldest first."""
-        return [each for each in self.live.values() if self._may_see(caller, each)]
-
-    @staticmethod
-    def _may_see(caller: Caller, session: LiveSession) -> bool:
-        return not session.removed and (session.owner == caller.name or caller.sees_all)
+        return ownership.visible(caller, self.live.values())
 
     # Creation
 
     async def create(self, caller: Caller, request: SessionRequest, key: str | None) -> LiveSession:
         """Write down a session and begin to start its driver."""
         if key is not None:
-            if not _KEY.fullmatch(key):
-                raise Rejected("Idempotency-Key must be 1 to 255 visible ASCII characters")
+            check_key(key)
             known = await self._of_key(caller, key)
             if known is not None:
                 return known
@@ -180,8 +159,7 @@ class Sessions:
 
     def _check(self, caller: Caller, request: SessionRequest) -> None:
         name = request.name
-        if name is not None and (not _NAME.fullmatch(name) or name.isdecimal()):
-            raise Rejected(f"Invalid session name: {name}")
+        check_name(name)
         running = [each for each in self.live.values() if not each.state.ended and not each.removed]
         mine = [each for each in running if each.owner == caller.name]
         if name is not None and any(each.name == name for each in mine):
@@ -204,17 +182,11 @@ class Sessions:
         self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{session.id}")
 
     async def _start(self, session: LiveSession, wanted: DriverOrder) -> None:
-        if self._starts.locked():
-            self._queued += 1
-            session.phase = f"Waiting behind {self._queued + self._settings.concurrent_starts - 1} other starts."
+        def say(phase: str) -> None:
+            session.phase = phase
             session.changed.fire()
-            try:
-                await self._starts.acquire()
-            finally:
-                self._queued -= 1
-        else:
-            await self._starts.acquire()
-        try:
+
+        async with self.starts.turn(say):
             if not session.state.active:
                 return
             session.phase, session.launching = "Starting the driver process.", True
@@ -230,11 +202,8 @@ class Sessions:
             self._store.update_session_soon(
                 session.id, handle=session.handle, event=Event(at=now_ms(), session_id=session.id, event="started")
             )
-            session.phase = "The driver process is up; Spark is starting."
-            session.changed.fire()
+            say("The driver process is up; Spark is starting.")
             await self._until_ready(session)
-        finally:
-            self._starts.release()
 
     def await_ready(self, session: LiveSession) -> None:
         """See to it that an adopted driver that was starting does not start for ever."""

@@ -30,6 +30,26 @@ _ACTIVE = frozenset({SessionState.STARTING, SessionState.IDLE, SessionState.BUSY
 _ENDED = frozenset({SessionState.ERROR, SessionState.DEAD, SessionState.KILLED, SessionState.SUCCESS})
 
 
+class BatchState(StrEnum):
+    """Livy's batch states.
+
+    Of the four that are final, `dead` has failed by itself, `killed` was ended by a signal or on request, and `error`
+    could not be started, or nobody can say how it ended.
+    """
+
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCESS = "success"
+    DEAD = "dead"
+    KILLED = "killed"
+    ERROR = "error"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self not in (BatchState.STARTING, BatchState.RUNNING)
+
+
 class StatementState(StrEnum):
     """A failed statement is ``available`` too: its output says ``error``."""
 

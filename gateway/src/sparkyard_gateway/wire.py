@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
-from sparkyard_gateway.states import KIND_ALIASES, Kind, SessionState, StatementState
+from sparkyard_gateway.states import KIND_ALIASES, BatchState, Kind, SessionState, StatementState
 
 
 def _scalar(value: object) -> object:
@@ -124,6 +124,66 @@ class StateAnswer(_Wire):
 
     id: int
     state: SessionState
+
+
+class BatchRequest(_Request):
+    """The body of POST /batches."""
+
+    file: StrictStr | None = Field(None, description="What to run: the address of a Python file or a jar. Required.")
+    proxy_user: StrictStr | None = Field(None, description="Yourself, or left out: a batch is its caller's.")
+    class_name: StrictStr | None = None
+    args: list[Text] | None = None
+    jars: Words | None = None
+    py_files: Words | None = None
+    files: Words | None = None
+    archives: Words | None = None
+    driver_memory: StrictStr | None = None
+    driver_cores: StrictInt | None = None
+    executor_memory: StrictStr | None = None
+    executor_cores: StrictInt | None = None
+    num_executors: StrictInt | None = None
+    queue: StrictStr | None = None
+    name: StrictStr | None = None
+    conf: dict[StrictStr, Text] | None = None
+    profile: StrictStr | None = Field(None, description="Addition: the catalog's profile. Default: the person's own.")
+
+
+class BatchAnswer(_Wire):
+    """A batch: Livy's 9 fields, then ours."""
+
+    id: int
+    name: str | None
+    owner: str
+    proxy_user: str
+    state: BatchState
+    app_id: str | None
+    app_info: AppInfo
+    log: list[str]
+    profile: str = Field(description="Addition: the catalog's profile.")
+    driver_image: str | None = Field(description="Addition: the image the driver runs in, or that stands for it.")
+    executor_image: str | None = Field(description="Addition: likewise of the executors.")
+    notice: str | None = Field(description="Addition: what of the granted images this machine cannot give.")
+    state_reason: str | None = Field(description="Addition: one sentence about why it ended.")
+    phase: str | None = Field(description="Addition: what a starting batch is waiting for.")
+    exit_code: int | None = Field(description="Addition: the exit code; negative for a signal, null where unknown.")
+    created: int = Field(description="Addition: when it was asked for, ms.")
+    started: int | None = Field(description="Addition: when it began to run, ms.")
+    ended: int | None = Field(description="Addition: when it was over, ms.")
+
+
+class BatchesAnswer(_Wire):
+    """A page of batches, under the key that Livy gives them."""
+
+    from_: int = Field(alias="from")
+    total: int
+    sessions: list[BatchAnswer]
+
+
+class BatchStateAnswer(_Wire):
+    """A batch's state alone."""
+
+    id: int
+    state: BatchState
 
 
 class LogAnswer(_Wire):

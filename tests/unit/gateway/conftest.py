@@ -39,6 +39,7 @@ profiles:
       user_conf:
         spark.sql.shuffle.partitions: {type: integer, min: 1, max: 100}
         spark.ui.showConsoleProgress: {type: boolean}
+      files: {allow: ["home://", "s3a://bucket/{user}/"]}
 """
 
 

@@ -15,22 +15,54 @@ Handle = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriverOrder:
-    """A driver to start, as the policy has decided it."""
+class SparkOrder:
+    """What is the same for a driver and a batch: a Spark application to start, as the policy has decided it."""
 
-    session_id: int
-    epoch: int
     owner: str
-    url: str
-    token: str = field(repr=False)
-    kind: str
     app_name: str
     conf: Mapping[str, str]
     cores: int
     python: Path | None = None
     spark_home: Path | None = None
+
+    @property
+    def number(self) -> int:
+        """What the backend knows it by."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverOrder(SparkOrder):
+    """A session's driver."""
+
+    session_id: int
+    epoch: int
+    url: str
+    token: str = field(repr=False)
+    kind: str
     heartbeat_seconds: int = 10
     orphan_seconds: int = 3600
+
+    @property
+    def number(self) -> int:
+        """The session's id."""
+        return self.session_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOrder(SparkOrder):
+    """One attempt at a batch: a file with what it is given."""
+
+    attempt: int
+    file: str
+    class_name: str | None = None
+    args: tuple[str, ...] = ()
+    grace_seconds: float = 5.0
+
+    @property
+    def number(self) -> int:
+        """The attempt's id: each has a folder and a log of its own."""
+        return self.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +75,28 @@ class Ended:
 
 WhenEnded = Callable[[int, Ended], None]
 """Called once in the event loop when a session's driver is gone for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """An attempt at a batch is over. `code` is its exit code, negative for a signal, None where nobody saw it;
+    `began` whether any of it ever ran (where not, it may be started again), `asked` whether it was told to end."""
+
+    code: int | None
+    began: bool = True
+    asked: bool = False
+
+
+WhenAttemptEnded = Callable[[int, AttemptEnd], None]
+"""Called once in the event loop when nothing of an attempt runs any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The Spark application that a batch has started, as it says itself."""
+
+    id: str
+    ui: str | None = None
 
 
 class BackendError(Exception):
@@ -78,6 +132,46 @@ class Backend(Protocol):
 
     async def forget(self, session_id: int, *, keep_log: bool) -> None:
         """Remove what the driver left behind."""
+
+
+class BatchBackend(Protocol):
+    """A place where batches run, an attempt at a time. Every method may be called again after a crash half-way.
+
+    An attempt runs at most once. So it is prepared first, and runs nothing; its handle is written down; and only then
+    it begins. One that was prepared by a gateway that died before that never runs.
+    """
+
+    name: str
+
+    async def prepare(self, order: BatchOrder) -> Handle:
+        """Make ready and watch it; nothing of the user's runs yet. Raises BackendError."""
+
+    async def begin(self, attempt: int) -> None:
+        """Its handle is written down: run it."""
+
+    async def adopt(self, attempt: int, handle: Handle | None) -> Handle | None:
+        """Find an attempt of an earlier gateway and watch it; None where it is gone: `end_of` says how."""
+
+    async def end_of(self, attempt: int) -> AttemptEnd:
+        """How an attempt ended that is gone."""
+
+    async def application(self, attempt: int, handle: Handle) -> Application | None:
+        """Its Spark application, as soon as there is one."""
+
+    async def stop(self, attempt: int, handle: Handle | None, grace_seconds: float) -> None:
+        """End all of it, kindly, then by force, and return when nothing of it runs or can come back."""
+
+    async def log_page(self, attempt: int, first: int, size: int) -> tuple[int, int, list[str]]:
+        """As of a driver."""
+
+    def log_tail(self, attempt: int, lines: int) -> list[str]:
+        """As of a driver."""
+
+    def tidy(self, limit: int, retention_seconds: float, running: frozenset[int]) -> None:
+        """Keep logs in bounds, and remove what ended attempts left. Blocks on the disk."""
+
+    async def forget(self, attempt: int, *, keep_log: bool) -> None:
+        """Remove what the attempt left behind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import structlog
 
+from sparkyard_catalog import relative_to_home
 from sparkyard_gateway.backends import processes
-from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, WhenEnded
+from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
@@ -31,6 +32,9 @@ LEFT_BEHIND_SECONDS = 60.0
 """After which a folder that no running session owns is the remains of a gateway that died in the midst."""
 OOM_SCORE = "500"
 """When memory runs out the kernel shall take a driver, not the gateway or the hub."""
+
+FILE_LISTS = ("spark.jars", "spark.submit.pyFiles", "spark.files", "spark.archives")
+"""The settings that hold addresses, some of which may lie in the owner's home."""
 
 _PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
 
@@ -81,13 +85,18 @@ class LocalBackend:
         self._watch(order.session_id, pid)
         return {"pid": pid, "stamp": started, "uid": identity.uid if identity else os.geteuid()}
 
-    def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None) -> int:
-        folder, work = self._folder(order.session_id), self._work(order.session_id)
+    def _make_folders(self, number: int, identity: Identity | None) -> tuple[Path, Path]:
+        """The folder for the log, which is the gateway's, and in it the one to work in."""
+        folder, work = self._folder(number), self._work(number)
         for each, mode in ((folder, 0o711), (work, 0o700), (work / "tmp", 0o700)):
             each.mkdir(exist_ok=True)
             each.chmod(mode)
             if identity is not None and each != folder:
                 os.chown(each, identity.uid, identity.gid)
+        return folder, work
+
+    def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None) -> int:
+        folder, work = self._make_folders(order.session_id, identity)
         bootstrap = {
             "session": order.session_id,
             "epoch": order.epoch,
@@ -95,7 +104,7 @@ class LocalBackend:
             "token": order.token,
             "kind": order.kind,
             "app_name": order.app_name,
-            "conf": {**order.conf, **self._conf(order)},
+            "conf": self._conf(order),
             "work_dir": str(work),
             "heartbeat_seconds": order.heartbeat_seconds,
             "orphan_seconds": order.orphan_seconds,
@@ -124,18 +133,25 @@ class LocalBackend:
             os.close(output)
         # The watch reaps it; the object must not think it has to.
         process.returncode = 0
+        self._limit(process.pid)
+        return process.pid
+
+    def _limit(self, pid: int) -> None:
+        """What a process may take; what it starts later on inherits it."""
         with contextlib.suppress(OSError):
-            Path(f"/proc/{process.pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
+            Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
         if self._memory_limit is not None:
             limit = self._memory_limit * 1024 * 1024
             with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, limit))
-        return process.pid
+                resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
 
-    def _conf(self, order: DriverOrder) -> dict[str, str]:
-        """What Spark needs on one machine, whoever asks."""
-        work = self._work(order.session_id)
+    def _conf(self, order: SparkOrder) -> dict[str, str]:
+        """What was granted, and over it what Spark needs on one machine, whoever asks."""
+        work = self._work(order.number)
+        lists = (key for key in FILE_LISTS if key in order.conf)
         return {
+            **order.conf,
+            **{key: ",".join(self._at_home(order.owner, each) for each in order.conf[key].split(",")) for key in lists},
             "spark.master": f"local[{order.cores}]",
             "spark.submit.deployMode": "client",
             "spark.app.name": order.app_name,
@@ -149,8 +165,17 @@ class LocalBackend:
             "spark.sql.warehouse.dir": str(work / "warehouse"),
         }
 
-    def _environment(self, order: DriverOrder, python: Path, identity: Identity | None) -> dict[str, str]:
-        work = self._work(order.session_id)
+    def _at_home(self, owner: str, address: str) -> str:
+        """The path for an address in the owner's home; any other address as it is."""
+        within = relative_to_home(address)
+        if within is None:
+            return address
+        if self._homes is None:
+            raise BackendError(f"This gateway knows no home folders, so there is no {address}.")
+        return str(self._homes.absolute() / _folder_name(owner) / within)
+
+    def _environment(self, order: SparkOrder, python: Path, identity: Identity | None) -> dict[str, str]:
+        work = self._work(order.number)
         environment = {
             "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
             "LANG": os.environ.get("LANG", "C.UTF-8"),
@@ -172,7 +197,7 @@ class LocalBackend:
             if sources := _pyspark_sources(python, order.spark_home):
                 environment["PYTHONPATH"] = ":".join(map(str, sources))
         if identity is not None:
-            environment.update(self._name_for(order.session_id, identity))
+            environment.update(self._name_for(order.number, identity))
         return environment
 
     # Identity
@@ -181,10 +206,8 @@ class LocalBackend:
         """Who the driver runs as; None for this process's own user."""
         if not self._drop or self._homes is None:
             return None
-        if "/" in owner or owner in {"", ".", ".."}:
-            raise BackendError("A user of this name cannot have a home folder, so no driver can run for it.")
         try:
-            home = (self._homes / owner).lstat()
+            home = (self._homes / _folder_name(owner)).lstat()
         except FileNotFoundError:
             raise BackendError(
                 "Your home folder is not there yet, so it isn't known which system user your driver shall run as. "
@@ -249,7 +272,7 @@ class LocalBackend:
             if leader is None:
                 return None
             handle = {"pid": leader, "stamp": processes.stamp(leader), "uid": None}
-        if not _same(handle):
+        if not same_process(handle):
             return None
         try:
             self._watch(session_id, handle["pid"])
@@ -262,16 +285,19 @@ class LocalBackend:
             self._watches.pop(session_id, None)
             # The JVM and Python workers of a driver that died have nobody to work for.
             processes.kill_members(pid, signal.SIGKILL)
-            self._when_ended(session_id, Ended(_why(code), clean=code == 0))
+            self._gone(session_id, code)
 
         if session_id not in self._watches:
             self._watches[session_id] = processes.Watch(pid, ended)
+
+    def _gone(self, session_id: int, code: int | None) -> None:
+        self._when_ended(session_id, Ended(_why(code), clean=code == 0))
 
     # End
 
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:
         """SIGTERM to all the driver started, then SIGKILL; also to what left its session but not its folder."""
-        if handle is not None and _same(handle):
+        if handle is not None and same_process(handle):
             await processes.end_session(handle["pid"], grace_seconds)
         for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
             with contextlib.suppress(ProcessLookupError):
@@ -280,7 +306,7 @@ class LocalBackend:
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Looks who holds the listening socket: a driver could name a port of somebody else's."""
         del session_id
-        if handle is None or host != "127.0.0.1" or not _same(handle):
+        if handle is None or host != "127.0.0.1" or not same_process(handle):
             return False
         return port in await asyncio.to_thread(processes.listening_ports, handle["pid"])
 
@@ -325,7 +351,13 @@ def name_library() -> Path | None:
     return found[0] if found else None
 
 
-def _same(handle: Mapping[str, object]) -> bool:
+def _folder_name(owner: str) -> str:
+    if "/" in owner or "\0" in owner or owner in {"", ".", ".."}:
+        raise BackendError("A user of this name cannot have a home folder, so nothing can run for it.")
+    return owner
+
+
+def same_process(handle: Mapping[str, object]) -> bool:
     """Whether the process of that number is still the one that was started."""
     pid = handle["pid"]
     return isinstance(pid, int) and processes.stamp(pid) == handle["stamp"] is not None

@@ -1,6 +1,7 @@
-"""What every route asks first: which gateway, who calls, and which session is meant.
+"""What every route asks first: which gateway, who calls, and which session or batch is meant.
 
-`OwnedSession` is the one way from a path to a session. A route that takes it cannot forget the question whose it is.
+`OwnedSession` and `OwnedBatch` are the one way from a path to either. A route that takes it cannot forget the question
+whose it is.
 """
 
 import json
@@ -16,6 +17,7 @@ from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import BadNumber, BodyTooLarge, MalformedBody, UnacceptableVersion
 from sparkyard_gateway.live import LiveSession
+from sparkyard_gateway.live_batch import LiveBatch
 
 LONGEST_WAIT = 60.0
 _ACCEPT = re.compile(r"application/vnd\.livy\.v(\d+\.\d+)\+json")
@@ -56,6 +58,20 @@ async def owned_session(
 
 
 OwnedSession = Annotated[LiveSession, Depends(owned_session)]
+
+
+async def owned_batch(
+    caller: ACaller,
+    gateway: AGateway,
+    batch: Annotated[str, Path(description="A batch's id, or its name.", max_length=128)],
+) -> LiveBatch:
+    """The batch of the path, if the caller may see it."""
+    found = gateway.batches.find(caller, batch)
+    structlog.contextvars.bind_contextvars(batch=found.id)
+    return found
+
+
+OwnedBatch = Annotated[LiveBatch, Depends(owned_batch)]
 
 
 def number(text: str) -> int:

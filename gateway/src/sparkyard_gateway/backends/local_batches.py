@@ -1,0 +1,220 @@
+"""Batches as processes of this machine: as drivers are, but under a supervisor that keeps how they ended.
+
+    gateway ── supervisor ── spark-submit, which is the JVM ── Python, if the file is Python
+               as the gateway's user                as the owner: identity, folder, environment and limits of a driver
+
+`supervisor` says what the middle one is for. It is prepared first and waits; what it shall run comes through a pipe
+that this gateway holds, so that a gateway that dies before it has written the handle down takes the attempt with it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import structlog
+
+from sparkyard_gateway.backends import processes
+from sparkyard_gateway.backends.base import (
+    Application,
+    AttemptEnd,
+    BackendError,
+    BatchOrder,
+    Ended,
+    Handle,
+    Identity,
+    WhenAttemptEnded,
+)
+from sparkyard_gateway.backends.driver_log import DriverLog
+from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend, same_process
+from sparkyard_gateway.backends.spark_application import application_at
+
+SUPERVISOR = Path(__file__).parent / "supervisor.py"
+PORTS_TRIED = 17
+"""Spark takes the port it is told, or the next free one of so many."""
+FORCE_SECONDS = 35.0
+"""How long after its grace a supervisor may take to kill what it stands over, before it is killed itself."""
+
+log = structlog.get_logger(__name__)
+
+
+class LocalBatches(LocalBackend):
+    """The backend for batches on one machine. Numbers are those of attempts."""
+
+    def __init__(
+        self,
+        folder: Path,
+        when_attempt_ended: WhenAttemptEnded,
+        *,
+        homes_dir: Path | None = None,
+        drop_privileges: bool = True,
+        java_home: Path | None = None,
+        memory_limit_mib: int | None = None,
+        program: Path = DRIVER_PROGRAM,
+    ) -> None:
+        super().__init__(
+            folder,
+            _no_driver,
+            homes_dir=homes_dir,
+            drop_privileges=drop_privileges,
+            java_home=java_home,
+            memory_limit_mib=memory_limit_mib,
+            program=program,
+        )
+        self._when_attempt_ended = when_attempt_ended
+        self._prepared: dict[int, tuple[int, bytes]] = {}
+        self._client = httpx.AsyncClient(timeout=3.0, follow_redirects=False, trust_env=False)
+
+    async def close(self) -> None:
+        """Let go of connections, and of what was prepared and has not begun."""
+        for attempt in list(self._prepared):
+            self._let_go(attempt)
+        await self._client.aclose()
+
+    # Start
+
+    async def prepare(self, order: BatchOrder) -> Handle:
+        """Start the supervisor, which waits for the word."""
+        python = order.python or Path(sys.executable)
+        identity = await asyncio.to_thread(self._identity, order.owner, python)
+        port = _free_port()
+        try:
+            pid = await asyncio.to_thread(self._prepare, order, python, identity, port)
+        except OSError as error:
+            log.warning("batch_not_started", attempt=order.attempt, error=str(error))
+            raise BackendError(f"The batch could not be started: {error.strerror}.") from error
+        started = processes.stamp(pid)
+        self._watch(order.attempt, pid)
+        return {"pid": pid, "stamp": started, "uid": identity.uid if identity else os.geteuid(), "ui_port": port}
+
+    def _prepare(self, order: BatchOrder, python: Path, identity: Identity | None, port: int) -> int:
+        folder, work = self._make_folders(order.attempt, identity)
+        wish = {
+            "argv": [str(python), "-u", str(self._program), "batch"],
+            "environment": self._environment(order, python, identity),
+            "cwd": str(work),
+            "uid": identity.uid if identity else None,
+            "gid": identity.gid if identity else None,
+            "grace_seconds": order.grace_seconds,
+            "outcome": str(self._outcome(order.attempt)),
+            "bootstrap": {
+                "file": self._at_home(order.owner, order.file),
+                "class_name": order.class_name,
+                "args": list(order.args),
+                "conf": {**self._conf(order), "spark.ui.port": str(port)},
+                "work_dir": str(work),
+            },
+        }
+        self._outcome(order.attempt).unlink(missing_ok=True)
+        output = DriverLog(folder).open()
+        reading, writing = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-X", "utf8", str(SUPERVISOR)],
+                cwd=folder,
+                env={},
+                stdin=reading,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+            os.close(output)
+        # The watch reaps it; the object must not think it has to.
+        process.returncode = 0
+        self._prepared[order.attempt] = (writing, json.dumps(wish).encode())
+        self._limit(process.pid)
+        return process.pid
+
+    async def begin(self, attempt: int) -> None:
+        """Tell the supervisor what to run."""
+        prepared = self._prepared.pop(attempt, None)
+        if prepared is not None:
+            await asyncio.to_thread(_tell, *prepared)
+
+    def _let_go(self, attempt: int) -> None:
+        writing, _ = self._prepared.pop(attempt, (-1, b""))
+        if writing >= 0:
+            os.close(writing)
+
+    # Watch
+
+    async def adopt(self, attempt: int, handle: Handle | None) -> Handle | None:
+        """As a driver, but for one without a handle: that one never began."""
+        return None if handle is None else await super().adopt(attempt, handle)
+
+    def _gone(self, session_id: int, code: int | None) -> None:
+        del code  # the supervisor's own
+        self._let_go(session_id)
+        self._when_attempt_ended(session_id, self._end_of(session_id))
+
+    async def end_of(self, attempt: int) -> AttemptEnd:
+        """What the supervisor has written."""
+        return await asyncio.to_thread(self._end_of, attempt)
+
+    def _end_of(self, attempt: int) -> AttemptEnd:
+        try:
+            told: dict[str, Any] = json.loads(self._outcome(attempt).read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return AttemptEnd(None, began=False)
+        except (OSError, ValueError):
+            return AttemptEnd(None)
+        return AttemptEnd(told.get("code"), asked=bool(told.get("asked")))
+
+    async def application(self, attempt: int, handle: Handle) -> Application | None:
+        """Ask the Spark UI, if one of the attempt's own processes listens where it was told to."""
+        del attempt
+        if not same_process(handle):
+            return None
+        first = int(handle["ui_port"])
+        ports = await asyncio.to_thread(processes.listening_ports, handle["pid"])
+        for port in sorted(ports & set(range(first, first + PORTS_TRIED))):
+            found = await application_at(self._client, port)
+            if found is not None:
+                return found
+        return None
+
+    # End
+
+    async def stop(self, attempt: int, handle: Handle | None, grace_seconds: float) -> None:
+        """Have the supervisor end all that it stands over, and see to what is left where it cannot."""
+        self._let_go(attempt)
+        if handle is not None and same_process(handle):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(handle["pid"], signal.SIGTERM)
+            loop = asyncio.get_running_loop()
+            until = loop.time() + grace_seconds + FORCE_SECONDS
+            while same_process(handle) and loop.time() < until:  # noqa: ASYNC110 - also of one that is no child of ours
+                await asyncio.sleep(processes.POLL_SECONDS)
+        await super().stop(attempt, handle, 0)
+
+    def _outcome(self, attempt: int) -> Path:
+        return self._folder(attempt) / "outcome.json"
+
+
+def _tell(writing: int, wish: bytes) -> None:
+    """Write all of it, then close: the end is part of the word."""
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+        pipe.write(wish)
+
+
+def _free_port() -> int:
+    """A port for the Spark UI, so that it is known which of the batch's ports is the UI's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _no_driver(number: int, ended: Ended) -> None:
+    raise RuntimeError(f"the attempt {number} at a batch was taken for a driver: {ended.reason}")

@@ -1,0 +1,368 @@
+"""Batches: how one is made, runs once, and ends with a reason.
+
+A batch is written down before anything is started for it, with an attempt that is a row of its own. An attempt is
+prepared, its handle is written down, and only then does it begin: so whatever moment a gateway dies in, the next one
+can tell an attempt that never began, which it starts again, from one that did, which it only ever watches.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from sparkyard_catalog import CatalogFile, SessionSpec
+from sparkyard_gateway import batch_ends, ownership, policy
+from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend
+from sparkyard_gateway.config import Settings
+from sparkyard_gateway.errors import Rejected
+from sparkyard_gateway.live_batch import LiveBatch
+from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.names import check_key, check_name
+from sparkyard_gateway.orders import batch_order, granted
+from sparkyard_gateway.starts import Starts
+from sparkyard_gateway.states import BatchState
+from sparkyard_gateway.store.batch_models import BatchEvent, NewBatch
+from sparkyard_gateway.store.batches import BatchStore
+from sparkyard_gateway.store.repository import DuplicateError
+from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.wire import BatchRequest
+
+DELETE_WAIT_SECONDS = 0.25
+"""How long a DELETE waits to see the batch gone; what remains goes on behind it."""
+LONGEST_START_SECONDS = 60.0
+"""How long a batch that makes no Spark application counts as starting, for those who wait behind it."""
+LOOK_SECONDS = (0.3, 10.0)
+"""How often a batch is asked for its Spark application: at first, and in the end."""
+MOST_RESTARTS = 3
+"""How often an attempt that never began is prepared anew before the batch is given up."""
+LINES_TO_JUDGE = 400
+LAST_WORD_SECONDS = 1.0
+"""How long after all processes are gone the word of their supervisor may take to be read."""
+
+log = structlog.get_logger(__name__)
+
+
+class Batches:
+    """All batches that clients may see, in memory."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: BatchStore,
+        backends: Mapping[str, BatchBackend],
+        catalog: CatalogFile,
+        metrics: Metrics,
+        starts: Starts,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._backends = backends
+        self._catalog = catalog
+        self._metrics = metrics
+        self._starts = starts
+        self._creating: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.live: dict[int, LiveBatch] = {}
+        self.running: dict[int, LiveBatch] = {}
+        """By attempt: every batch whose end was not seen, also those that were deleted."""
+
+    # Who may see what
+
+    def find(self, caller: Caller, reference: str) -> LiveBatch:
+        """The batch of this id or name, if the caller may see it. Raises SessionNotFound."""
+        return ownership.find(caller, reference, self.live)
+
+    def visible(self, caller: Caller) -> list[LiveBatch]:
+        """What the caller may see, oldest first."""
+        return ownership.visible(caller, self.live.values())
+
+    # Creation
+
+    async def create(self, caller: Caller, request: BatchRequest, key: str | None) -> LiveBatch:
+        """Write down a batch and begin to start it."""
+        if key is not None:
+            check_key(key)
+            known = await self._of_key(caller, key)
+            if known is not None:
+                return known
+        spec = await self.judge(caller, request)
+        self._check(caller, request.name)
+        self._creating[caller.name] += 1
+        try:
+            return await self._create(caller, request, key, spec)
+        finally:
+            self._creating[caller.name] -= 1
+
+    async def _create(self, caller: Caller, request: BatchRequest, key: str | None, spec: SessionSpec) -> LiveBatch:
+        new = NewBatch(
+            owner=caller.name,
+            team=spec.team,
+            name=request.name,
+            profile=spec.profile,
+            backend="local",
+            request=request.model_dump(mode="json", by_alias=True, exclude_unset=True),
+            spec=granted(spec),
+            state=BatchState.STARTING,
+            gateway=self._settings.instance,
+            idempotency_key=key,
+            created_at=now_ms(),
+        )
+        try:
+            number, attempt = await self._store.add(new, "created")
+        except DuplicateError:
+            known = await self._of_key(caller, key) if key is not None else None
+            if known is not None:
+                return known
+            raise Rejected(f"Duplicate session name: {request.name}") from None
+        batch = LiveBatch(
+            id=number,
+            attempt=attempt,
+            owner=new.owner,
+            team=new.team,
+            name=new.name,
+            profile=new.profile,
+            backend=new.backend,
+            request=new.request,
+            spec=new.spec,
+            created_at=new.created_at,
+        )
+        self.live[number] = batch
+        self._metrics.batches_created.labels(batch.profile).inc()
+        log.info("batch_created", batch=number, user=batch.owner, profile=batch.profile)
+        self.start(batch)
+        return batch
+
+    async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
+        """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
+        # On a thread: a catalog that has just been edited is read and checked anew.
+        await asyncio.to_thread(self._catalog.refresh)
+        spec = policy.decide_batch(self._catalog.catalog, caller, request)
+        if self._settings.homes_dir is None:
+            policy.check_homes(spec)
+        return spec
+
+    async def _of_key(self, caller: Caller, key: str) -> LiveBatch | None:
+        number = await self._store.of_key(caller.name, key)
+        if number is None:
+            return None
+        batch = self.live.get(number)
+        if batch is None or batch.removed:
+            raise Rejected(f"The batch {number} that was created with this Idempotency-Key is gone")
+        return batch
+
+    def _check(self, caller: Caller, name: str | None) -> None:
+        check_name(name)
+        running = [each for each in self.live.values() if not each.state.ended and not each.removed]
+        mine = [each for each in running if each.owner == caller.name]
+        if name is not None and any(each.name == name for each in mine):
+            raise Rejected(f"Duplicate session name: {name}")
+        everybodys, most = len(running) + self._creating.total(), self._settings.max_batches
+        if most is not None and everybodys >= most:
+            raise Rejected(f"too many batches: this gateway runs at most {most} at a time")
+        most = self._settings.max_batches_per_user
+        if most is not None and len(mine) + self._creating[caller.name] >= most:
+            raise Rejected(f"too many batches: you may run at most {most} at a time; wait for one, or delete it")
+
+    # Its run
+
+    def start(self, batch: LiveBatch) -> None:
+        """Run the batch's attempt, which has never begun."""
+        self.running[batch.attempt] = batch
+        self._spawn(self._run(batch), f"batch-{batch.id}")
+
+    async def _run(self, batch: LiveBatch) -> None:
+        try:
+            await self._run_in_turn(batch)
+        except Exception:  # whatever it was, no batch may stay `starting` for it
+            log.exception("batch_start_failed", batch=batch.id)
+            self.end(batch, "The gateway met an error of its own when it started the batch; it is in its log.")
+
+    async def _run_in_turn(self, batch: LiveBatch) -> None:
+        async with self._starts.turn(batch.say):
+            if batch.ending or batch.state.ended:
+                return
+            if not await self._prepare(batch):
+                return
+            now = now_ms()
+            batch.state, batch.started_at = BatchState.RUNNING, now
+            batch.say(None)
+            await self._backends[batch.backend].begin(batch.attempt)
+            self._store.update_soon(
+                batch.id,
+                state=batch.state,
+                attempt=batch.attempt,
+                attempted={"started_at": now},
+                event=BatchEvent(at=now, batch_id=batch.id, event="started"),
+            )
+            self.look_for_application(batch)
+            await batch.changed.wait_until(
+                lambda: batch.app_id is not None or batch.ending or batch.state is not BatchState.RUNNING,
+                LONGEST_START_SECONDS,
+            )
+
+    async def _prepare(self, batch: LiveBatch) -> bool:
+        """Have the process made and write its handle down; returns whether it may begin."""
+        batch.launching = True
+        batch.say("Starting the batch's process.")
+        try:
+            handle = await self._backends[batch.backend].prepare(batch_order(batch, self._settings))
+        except BackendError as error:
+            self._finish(batch, BatchState.ERROR, str(error), None)
+            return False
+        finally:
+            batch.launching = False
+            batch.changed.fire()
+        batch.handle = handle
+        written = asyncio.Event()
+        self._store.update_soon(batch.id, attempt=batch.attempt, attempted={"handle": handle}, written=written.set)
+        try:
+            await asyncio.wait_for(written.wait(), self._settings.start_timeout_seconds)
+        except TimeoutError:
+            self.end(batch, "The gateway could not reach its database, so the batch was not run.")
+        # It may have been deleted meanwhile, or its process ended and another was prepared.
+        return not batch.ending and not batch.state.ended and batch.handle is handle
+
+    def look_for_application(self, batch: LiveBatch) -> None:
+        """Learn which Spark application it runs, as soon as there is one."""
+        self._spawn(self._look_for_application(batch), f"application-of-{batch.id}")
+
+    async def _look_for_application(self, batch: LiveBatch) -> None:
+        pause, longest = LOOK_SECONDS
+        handle = batch.handle
+        while handle is not None and batch.handle is handle and not batch.ended.is_set():
+            found = await self._backends[batch.backend].application(batch.attempt, handle)
+            if found is not None:
+                batch.app_id, batch.spark_ui = found.id, found.ui
+                batch.changed.fire()
+                self._store.update_soon(
+                    batch.id,
+                    attempt=batch.attempt,
+                    attempted={"app_id": found.id, "spark_ui": found.ui},
+                    event=BatchEvent(at=now_ms(), batch_id=batch.id, event="application", detail={"id": found.id}),
+                )
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(batch.ended.wait(), pause)
+            pause = min(pause * 1.2, longest)
+
+    # Its end
+
+    def attempt_ended(self, attempt: int, end: AttemptEnd) -> None:
+        """A backend saw an attempt's end."""
+        batch = self.running.get(attempt)
+        if batch is not None:
+            self._spawn(self._after_end(batch, end), f"ended-{batch.id}")
+
+    async def _after_end(self, batch: LiveBatch, end: AttemptEnd) -> None:
+        if not end.began and not batch.ending and batch.restarts < MOST_RESTARTS:
+            batch.restarts += 1
+            batch.handle, batch.started_at, batch.state = None, None, BatchState.STARTING
+            self._store.update_soon(
+                batch.id, state=batch.state, attempt=batch.attempt, attempted={"handle": None, "started_at": None}
+            )
+            log.warning("batch_prepared_anew", batch=batch.id, user=batch.owner)
+            self.start(batch)
+            return
+        backend = self._backends[batch.backend]
+        _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
+        state, reason = batch_ends.judge(end, lines)
+        if batch.ending and state is not BatchState.SUCCESS:
+            state, reason = BatchState.KILLED, batch.reason or reason
+        self._finish(batch, state, reason, end.code)
+        await self._clean_up(batch)
+
+    def _finish(self, batch: LiveBatch, state: BatchState, reason: str | None, code: int | None) -> None:
+        """Nothing of it runs any more."""
+        if batch.ended.is_set():
+            return
+        now = now_ms()
+        batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now
+        batch.phase = None
+        batch.ended.set()
+        batch.changed.fire()
+        self.running.pop(batch.attempt, None)
+        detail = {"state": state, "code": code, "reason": reason or "", "app_id": batch.app_id or ""}
+        self._store.update_soon(
+            batch.id,
+            state=state,
+            reason=reason,
+            ended_at=now,
+            attempt=batch.attempt,
+            attempted={"exit_code": code, "reason": reason, "ended_at": now},
+            event=BatchEvent(at=now, batch_id=batch.id, event="ended", detail=detail),
+        )
+        self._metrics.batches_ended.labels(batch.profile, state).inc()
+        if batch.started_at is not None:
+            self._metrics.batch_seconds.observe(max(0, now - batch.started_at) / 1000)
+        log.info("batch_ended", batch=batch.id, user=batch.owner, state=state, code=code, reason=reason)
+
+    async def _clean_up(self, batch: LiveBatch) -> None:
+        backend = self._backends[batch.backend]
+        await backend.stop(batch.attempt, None, 0)
+        await backend.forget(batch.attempt, keep_log=True)
+
+    def end(self, batch: LiveBatch, reason: str) -> asyncio.Task[None]:
+        """Begin to end a batch. The task ends when nothing of it runs any more."""
+        if batch.task is None or batch.task.done():
+            if not batch.ended.is_set():
+                batch.ending, batch.reason = True, reason
+                batch.changed.fire()
+                log.info("batch_ending", batch=batch.id, user=batch.owner, reason=reason)
+            batch.task = self._spawn(self._end(batch), f"end-{batch.id}")
+        return batch.task
+
+    async def _end(self, batch: LiveBatch) -> None:
+        if batch.ended.is_set():
+            return
+        backend = self._backends[batch.backend]
+        # A process that is just being made has no handle yet to end it by.
+        await batch.changed.wait_until(lambda: not batch.launching, self._settings.start_timeout_seconds)
+        await backend.stop(batch.attempt, batch.handle, self._settings.stop_grace_seconds)
+        if batch.handle is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(batch.ended.wait(), LAST_WORD_SECONDS)
+            if not batch.ended.is_set():
+                await self._after_end(batch, await backend.end_of(batch.attempt))
+        self._finish(batch, BatchState.KILLED, batch.reason, None)
+        await self._clean_up(batch)
+
+    async def delete(self, batch: LiveBatch) -> None:
+        """End a batch and show it no more."""
+        now = now_ms()
+        if not batch.removed:
+            batch.removed = True
+            await self._store.update(
+                batch.id, removed_at=now, event=BatchEvent(at=now, batch_id=batch.id, event="deleted")
+            )
+        ending = self.end(batch, "The batch was deleted.")
+        await asyncio.wait({ending}, timeout=DELETE_WAIT_SECONDS)
+        self.live.pop(batch.id, None)
+
+    def hide(self, batch: LiveBatch) -> None:
+        """Show an ended batch no more."""
+        batch.removed = True
+        self.live.pop(batch.id, None)
+        self._store.update_soon(batch.id, removed_at=now_ms())
+
+    async def log_page(self, batch: LiveBatch, first: int, size: int) -> tuple[int, int, list[str]]:
+        """A page of the log of its last attempt."""
+        return await self._backends[batch.backend].log_page(batch.attempt, first, size)
+
+    def log_tail(self, batch: LiveBatch, lines: int) -> list[str]:
+        """The end of that log."""
+        return self._backends[batch.backend].log_tail(batch.attempt, lines)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("task_failed", task=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,79 @@
+"""A batch as the gateway holds it in memory while clients may see it."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparkyard_gateway.live import Signal
+from sparkyard_gateway.states import BatchState
+from sparkyard_gateway.store.batch_models import BatchRecord
+
+
+@dataclass(slots=True)
+class LiveBatch:
+    """A batch with its last attempt.
+
+    `launching` is set while a process is being made for it, `ending` once it was told to end, `task` ends it; `ended`
+    is set when nothing of it runs any more.
+    """
+
+    id: int
+    attempt: int
+    owner: str
+    team: str | None
+    name: str | None
+    profile: str
+    backend: str
+    request: dict[str, Any]
+    spec: dict[str, Any]
+    created_at: int
+    state: BatchState = BatchState.STARTING
+    reason: str | None = None
+    app_id: str | None = None
+    spark_ui: str | None = None
+    handle: dict[str, Any] | None = None
+    exit_code: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    phase: str | None = None
+    removed: bool = False
+    launching: bool = False
+    ending: bool = False
+    restarts: int = 0
+    task: asyncio.Task[None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: Signal = field(default_factory=Signal)
+
+    @classmethod
+    def of(cls, record: BatchRecord) -> "LiveBatch":
+        """From its row."""
+        attempt = record.attempt
+        live = cls(
+            id=record.id,
+            attempt=attempt.id,
+            owner=record.owner,
+            team=record.team,
+            name=record.name,
+            profile=record.profile,
+            backend=record.backend,
+            request=record.request,
+            spec=record.spec,
+            created_at=record.created_at,
+            state=BatchState(record.state),
+            reason=record.reason,
+            app_id=attempt.app_id,
+            spark_ui=attempt.spark_ui,
+            handle=attempt.handle,
+            exit_code=attempt.exit_code,
+            started_at=attempt.started_at,
+            ended_at=record.ended_at,
+            removed=record.removed_at is not None,
+        )
+        if record.ended_at is not None:
+            live.ended.set()
+        return live
+
+    def say(self, phase: str | None) -> None:
+        """What it is waiting for."""
+        self.phase = phase
+        self.changed.fire()
