@@ -8,6 +8,7 @@ import httpx
 import structlog
 
 from sparkyard_catalog import CatalogFile
+from sparkyard_gateway import readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import Backend, Ended
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
@@ -45,6 +46,11 @@ class Gateway:
     spark_ui: SparkUi | None
     closing: bool = False
     _sweep: asyncio.Task[None] | None = None
+
+    def owner_of(self, number: int) -> str | None:
+        """Whose session this is; None where it is not known any more."""
+        session = self.sessions.live.get(number)
+        return session.owner if session is not None else None
 
     async def open(self) -> None:
         """Take up what runs, and begin."""
@@ -119,13 +125,7 @@ def build(settings: Settings) -> Gateway:
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends)
 
-    def count_states() -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for session in sessions.live.values():
-            counts[session.state] = counts.get(session.state, 0) + 1
-        return counts
-
-    metrics.count_states(count_states)
+    readings.register(metrics, sessions, store, catalog)
     return Gateway(
         settings=settings,
         catalog=catalog,

@@ -8,6 +8,7 @@ one, so that a gateway that dies at any point leaves nothing that the next one c
 import asyncio
 import re
 import secrets
+import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -95,6 +96,11 @@ class Sessions:
     @staticmethod
     def _may_see(caller: Caller, session: LiveSession) -> bool:
         return not session.removed and (session.owner == caller.name or caller.sees_all)
+
+    @property
+    def queued(self) -> int:
+        """How many sessions wait for their turn to start."""
+        return self._queued
 
     # Creation
 
@@ -204,6 +210,7 @@ class Sessions:
         self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{session.id}")
 
     async def _start(self, session: LiveSession, wanted: DriverOrder) -> None:
+        asked = time.monotonic()
         if self._starts.locked():
             self._queued += 1
             session.phase = f"Waiting behind {self._queued + self._settings.concurrent_starts - 1} other starts."
@@ -214,6 +221,7 @@ class Sessions:
                 self._queued -= 1
         else:
             await self._starts.acquire()
+        self._metrics.start_queue_seconds.observe(time.monotonic() - asked)
         try:
             if not session.state.active:
                 return
@@ -246,6 +254,7 @@ class Sessions:
         )
         if session.state is SessionState.STARTING:
             seconds = self._settings.start_timeout_seconds
+            session.late = True
             self.end(session, f"Spark did not start within {seconds:g} s; the log says how far it came.")
 
     # What happens to it
@@ -281,8 +290,13 @@ class Sessions:
             return
         if session.state is not SessionState.SHUTTING_DOWN:
             session.reason = session.reason or self._with_last_words(session, ended)
-            log.warning("session_died", session=session.id, user=session.owner, reason=session.reason)
+            # What the backend saw, not the driver's own words: these may be anything its user wrote.
+            log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
             self._metrics.died.labels(session.profile).inc()
+        if session.ready_at is None:
+            asked = session.state is SessionState.SHUTTING_DOWN
+            outcome = "timed_out" if session.late else "stopped" if asked else "failed"
+            self._metrics.starts.labels(session.profile, outcome).inc()
         session.state = SessionState.DEAD
         session.phase = None
         session.ended_at = now_ms()
@@ -323,10 +337,12 @@ class Sessions:
             return session.task
         if not session.state.ended:
             session.state = SessionState.SHUTTING_DOWN
+            # A reason that stands already may be the driver's own words, which the log must not hold.
+            told = reason if reason != session.reason else None
             session.reason = reason or session.reason
             session.changed.fire()
             self._store.update_session_soon(session.id, state=session.state, reason=session.reason)
-            log.info("session_ending", session=session.id, user=session.owner, reason=session.reason)
+            log.info("session_ending", session=session.id, user=session.owner, reason=told)
         grace = self._settings.stop_grace_seconds if grace_seconds is None else grace_seconds
         session.task = self._spawn(self._end(session, grace), f"end-{session.id}")
         return session.task

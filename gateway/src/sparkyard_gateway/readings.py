@@ -1,0 +1,39 @@
+"""What is counted at the moment Prometheus asks: the sessions, the queue, and how the parts do."""
+
+from collections import Counter
+
+from sparkyard_catalog import CatalogFile
+from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.sessions import Sessions
+from sparkyard_gateway.states import SessionState, StatementState
+from sparkyard_gateway.store.repository import Store
+
+
+def register(metrics: Metrics, sessions: Sessions, store: Store, catalog: CatalogFile) -> None:
+    """Have them counted at each reading."""
+
+    def states() -> dict[str, float]:
+        counts = Counter(session.state for session in sessions.live.values())
+        return {state: counts[state] for state in SessionState}
+
+    def statements() -> dict[str, float]:
+        counts: Counter[StatementState] = Counter()
+        for session in sessions.live.values():
+            counts.update(each.state for each in session.statements.values() if not each.state.final)
+        return {state: counts[state] for state in StatementState if not state.final}
+
+    metrics.reading("sessions", "Sessions that clients can see, by state.", "state", states)
+    metrics.reading("statements_unfinished", "Statements that have no outcome yet, by state.", "state", statements)
+    metrics.reading(
+        "start_queue_length",
+        "Sessions that wait for their turn to start.",
+        None,
+        lambda: {"": sessions.queued},
+    )
+    metrics.reading("store_healthy", "1 while the database takes writes.", None, lambda: {"": store.healthy})
+    metrics.reading(
+        "catalog_in_force",
+        "1 while the catalog on disk is the one in force; 0 where it is refused and the last good one is.",
+        None,
+        lambda: {"": catalog.problem is None},
+    )
