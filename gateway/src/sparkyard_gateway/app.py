@@ -14,22 +14,35 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import GatewayError, Shape
-from sparkyard_gateway.routes import batches, driver, health, sessions, spark_ui, statements
+from sparkyard_gateway.routes import (
+    batches,
+    driver,
+    entrance,
+    health,
+    programmatic,
+    sessions,
+    spark_ui,
+    statements,
+)
+from sparkyard_gateway.surroundings import Surroundings
 from sparkyard_gateway.wire import BatchRequest, CompletionRequest, SessionRequest, StatementRequest
 
-ROUTERS = (sessions.router, statements.router, batches.router, health.router, spark_ui.router, driver.router)
+ROUTERS = (
+    entrance.router,
+    sessions.router,
+    statements.router,
+    programmatic.router,
+    batches.router,
+    health.router,
+    spark_ui.router,
+    driver.router,
+)
 BODIES = (SessionRequest, StatementRequest, BatchRequest, CompletionRequest)
 GZIP_FROM_BYTES = 1024
 JSON = "application/json"
-HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-)
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +77,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1)
-    app.add_middleware(Surroundings, prefix=gateway.settings.prefix)
+    app.add_middleware(Surroundings, prefix=gateway.settings.prefix, metrics=gateway.metrics)
     return app
 
 
@@ -82,46 +95,6 @@ def describe(app: FastAPI) -> dict[str, Any]:
         made["security"] = [{"hub": []}]
         app.openapi_schema = made
     return app.openapi_schema
-
-
-class Surroundings:
-    """Around every request: the hub's path, HEAD by way of GET, and the headers of every answer.
-
-    Written as plain ASGI: Starlette's BaseHTTPMiddleware costs more than a whole statement's bookkeeping.
-    """
-
-    def __init__(self, app: ASGIApp, prefix: str) -> None:
-        self._app = app
-        self._prefix = prefix
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request or connection."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        path: str = scope["path"]
-        if self._prefix and (path == self._prefix or path.startswith(self._prefix + "/")):
-            scope["root_path"] = self._prefix
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        structlog.contextvars.clear_contextvars()
-        head = scope["method"] == "HEAD"
-        if head:
-            # A copy: the server looks into its own for whether a body is due.
-            scope = {**scope, "method": "GET"}
-
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                given = {name for name, _ in headers}
-                headers.extend(each for each in HEADERS if each[0] not in given)
-                message["headers"] = headers
-            elif head and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
-
-        await self._app(scope, receive, answer)
 
 
 def render(error: GatewayError) -> Response:
@@ -150,7 +123,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What Starlette itself raises: unknown routes and wrong methods, with Livy's empty bodies."""
     if not isinstance(error, HTTPException):
         raise error
-    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else {}
+    wrong_method = error.status_code == 405
+    request.app.state.gateway.metrics.refusals.labels("wrong_method" if wrong_method else "no_such_route").inc()
+    headers = {"Allow": ", ".join(_methods(request))} if wrong_method else {}
     return Response(b"", error.status_code, headers=headers, media_type=JSON)
 
 
@@ -164,10 +139,11 @@ def _methods(request: Request) -> list[str]:
     return sorted(methods)
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     """A query parameter of the wrong kind."""
     if not isinstance(error, RequestValidationError):
         raise error
+    request.app.state.gateway.metrics.refusals.labels("invalid_parameter").inc()
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"][1:])
     return Response(json.dumps({"msg": f"{where}: {problem['msg']}"}), 400, media_type=JSON)
@@ -179,5 +155,5 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
+    log.error("request_failed", route=getattr(request.scope.get("route"), "path", "none"), exc_info=error)
     return Response(json.dumps("The gateway met an error of its own; it is in its log."), 500, media_type=JSON)

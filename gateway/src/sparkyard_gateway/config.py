@@ -125,6 +125,16 @@ class Settings(BaseSettings):
         1_000_000, description="How many characters of a running statement's output are kept for streaming."
     )
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Largest request body that is read.")
+    max_page_chars: PositiveInt = Field(
+        64_000_000,
+        description="How much code and output one page of statements may hold; a page that would hold more ends sooner "
+        "and says so.",
+    )
+    head_seconds: PositiveFloat = Field(30.0, description="How long the head of a request may take to arrive.")
+    body_seconds: PositiveFloat = Field(60.0, description="How long the body of a request may take to arrive.")
+    reader_seconds: PositiveFloat = Field(
+        60.0, description="After how long an answer of which nothing more is read is given up."
+    )
     max_driver_message_bytes: PositiveInt = Field(
         128 * 1024 * 1024, description="Largest message a driver may send: a statement's whole output."
     )

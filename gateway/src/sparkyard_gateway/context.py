@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections import Counter
 from dataclasses import dataclass
 
 import httpx
 import structlog
 
 from sparkyard_catalog import CatalogFile
+from sparkyard_gateway import readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
@@ -53,6 +53,11 @@ class Gateway:
     spark_ui: SparkUi | None
     closing: bool = False
     _sweeps: tuple[asyncio.Task[None], ...] = ()
+
+    def owner_of(self, number: int) -> str | None:
+        """Whose session this is; None where it is not known any more."""
+        session = self.sessions.live.get(number)
+        return session.owner if session is not None else None
 
     async def open(self) -> None:
         """Take up what runs, and begin."""
@@ -152,8 +157,7 @@ def build(settings: Settings) -> Gateway:
     drivers = Drivers(settings, store, sessions, statements, metrics)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends)
-    metrics.count_states(lambda: Counter(str(each.state) for each in sessions.live.values()))
-    metrics.count_batch_states(lambda: Counter(str(each.state) for each in batches.live.values()))
+    readings.register(metrics, sessions, batches, store, catalog)
     return Gateway(
         settings=settings,
         catalog=catalog,

@@ -15,7 +15,7 @@ Line = Annotated[str, Field(max_length=4096)]
 
 class _Message(BaseModel):
     # A newer driver may say more than this gateway knows.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 class Hello(_Message):
@@ -39,7 +39,7 @@ class Ready(_Message):
     spark_ui: Line | None = None
     spark_version: Line
     python_version: Line
-    startup_ms: dict[str, Any] = {}
+    startup_ms: Annotated[dict[Annotated[str, Field(max_length=64)], float], Field(max_length=64)] = {}
 
 
 class Failed(_Message):

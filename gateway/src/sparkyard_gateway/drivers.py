@@ -28,6 +28,11 @@ from sparkyard_gateway.times import now_ms
 
 HELLO_SECONDS = 10.0
 LONGEST_REASON = 4000
+MOST_STAGES = 200
+"""How many of a statement's stages are shown; one with more is told by the first of them."""
+LONGEST_NAME = 500
+LARGEST_OUTBOX = 64 * 1024 * 1024
+"""How many characters may wait to be sent to a driver before it is taken to be deaf and hung up on."""
 
 Durable = say.Ready | say.Failed | say.Begin | say.Done
 
@@ -51,12 +56,26 @@ class Line:
         self._frames = frames
         self._outbox: deque[str] = deque()
         self._wake = asyncio.Event()
+        self._unsent = 0
         self.closed = asyncio.Event()
+        self.deaf = False
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Queue a message."""
-        self._outbox.append(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
-        self._wake.set()
+        """Queue a message. A driver that reads nothing is hung up on; nothing is lost by that, as with any line."""
+        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+        if self._outbox and self._unsent + len(text) > LARGEST_OUTBOX:
+            self.deaf = True
+            self._outbox.clear()
+            self.close()
+        if not self.closed.is_set():
+            self._outbox.append(text)
+            self._unsent += len(text)
+            self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are still to be sent."""
+        return len(self._outbox)
 
     def close(self) -> None:
         """Hang up."""
@@ -69,7 +88,9 @@ class Line:
             await self._wake.wait()
             self._wake.clear()
             while self._outbox:
-                await self._frames.send(self._outbox.popleft())
+                text = self._outbox.popleft()
+                await self._frames.send(text)
+                self._unsent -= len(text)
 
 
 class Drivers:
@@ -116,14 +137,16 @@ class Drivers:
             line.send({"t": "shutdown"})
         self._statements.pump(session)
         try:
-            await _first(line.send_all(), self._hear(session, line, frames))
+            await _first(line.send_all(), self._hear(session, line, frames), line.closed.wait())
         finally:
             self._metrics.drivers.dec()
+            if line.deaf:
+                self._metrics.driver_faults.labels("deaf").inc()
             line.close()
             if session.line is line:
                 session.line = None
                 session.changed.fire()
-            log.info("driver_disconnected", session=session.id)
+            log.info("driver_disconnected", session=session.id, user=session.owner)
 
     async def _hear(self, session: LiveSession, line: Line, frames: Frames) -> None:
         while True:
@@ -167,7 +190,8 @@ class Drivers:
         session.active_at = now
         if session.state is SessionState.STARTING:
             self._sessions.set_state(session, SessionState.IDLE)
-            self._metrics.start_seconds.observe((now - session.created_at) / 1000)
+            self._metrics.start_seconds.observe(max(0, now - session.created_at) / 1000)
+            self._metrics.starts.labels(session.profile, "ready").inc()
             log.info("session_ready", session=session.id, user=session.owner, ms=now - session.created_at)
         self._statements.pump(session)
         self._store.update_session_soon(
@@ -196,6 +220,7 @@ class Drivers:
         statement.started_at = message.at
         if statement.state is StatementState.WAITING:
             statement.state = StatementState.RUNNING
+        self._metrics.statement_wait_seconds.observe(max(0, now_ms() - statement.created_at) / 1000)
         statement.touch()
         # Its row follows with the outcome; until then a restart learns of it from the driver again.
 
@@ -209,7 +234,7 @@ class Drivers:
         statement.state = StatementState.CANCELLED if cancelled else StatementState.AVAILABLE
         if message.output is not None:
             statement.output = json.dumps(message.output, ensure_ascii=False, separators=(",", ":"))
-        statement.truncated = message.truncated
+        statement.truncated = message.truncated[:LONGEST_REASON] if message.truncated else None
         statement.progress = 1.0
         statement.completed_at = message.at
         statement.stages = []
@@ -234,7 +259,9 @@ class Drivers:
         if statement is None:
             return
         statement.progress = message.fraction
-        statement.stages = [stage.model_dump() for stage in message.stages]
+        statement.stages = [
+            {**stage.model_dump(), "name": stage.name[:LONGEST_NAME]} for stage in message.stages[:MOST_STAGES]
+        ]
         statement.touch()
 
     @staticmethod
@@ -243,7 +270,7 @@ class Drivers:
         return None if statement is None or statement.state.final else statement
 
 
-async def _first(*coroutines: Awaitable[None]) -> None:
+async def _first(*coroutines: Awaitable[object]) -> None:
     """Run all until one ends, end the others, and raise what it raised."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:

@@ -11,8 +11,10 @@
     ├── NoSuchRoute                  404
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
     ├── BodyTooLarge                 413
+    ├── BodyTooSlow                  408
     └── BadRequest                   400
         ├── BadNumber                     a number in the path or query that is none
+        ├── NotOffered                    a route of Livy's that is refused here, with what to use instead
         ├── UnacceptableVersion      406
         ├── Rejected                      a creation refused: name taken, bad time, too many
         ├── RefusedByPolicy               the catalog doesn't grant it
@@ -125,6 +127,16 @@ class BodyTooLarge(GatewayError):
     code = "body_too_large"
 
 
+class BodyTooSlow(GatewayError):
+    status = 408
+    code = "body_too_slow"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What is still on its way must not be read as the next request."""
+        return {"Connection": "close"}
+
+
 class BadRequest(GatewayError):
     status = 400
     code = "bad_request"
@@ -135,6 +147,10 @@ class BadNumber(BadRequest):
 
     def __init__(self, text: str) -> None:
         super().__init__(f'For input string: "{text}"')
+
+
+class NotOffered(BadRequest):
+    code = "not_offered"
 
 
 class UnacceptableVersion(BadRequest):

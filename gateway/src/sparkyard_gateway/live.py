@@ -177,7 +177,7 @@ class LiveSession:
     `line` is the connection to its driver while there is one; `applied` the number of the driver's last durable
     message whose effect is in memory (the database follows, and only then the driver is told to forget it);
     `waiting` how many requests wait on it, which keeps its heartbeat going; `launching` is set
-    while its driver's process is being made, and `task` ends it.
+    while its driver's process is being made, `late` when it took too long to start, and `task` ends it.
     """
 
     id: int
@@ -214,6 +214,7 @@ class LiveSession:
     changed: Signal = field(default_factory=Signal)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     launching: bool = False
+    late: bool = False
     task: "asyncio.Task[None] | None" = None
 
     @property

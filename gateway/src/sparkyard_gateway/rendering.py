@@ -43,9 +43,10 @@ def statement_json(statement: LiveStatement, since: int | None = None) -> str:
     return f'{head[:-1]},"output":{statement.output or "null"},{tail[1:]}'
 
 
-def statements_json(total: int, statements: list[LiveStatement]) -> str:
+def statements_json(total: int, statements: list[LiveStatement], truncated: str | None) -> str:
     """A `StatementsAnswer`."""
-    return f'{{"total_statements":{total},"statements":[{",".join(map(statement_json, statements))}]}}'
+    page = ",".join(map(statement_json, statements))
+    return f'{{"total_statements":{total},"statements":[{page}],"truncated":{_dump(truncated)}}}'
 
 
 def session_answer(session: LiveSession, log: list[str], prefix: str) -> SessionAnswer:

@@ -16,6 +16,7 @@ from sparkyard_catalog import CatalogError
 from sparkyard_gateway import context, logs
 from sparkyard_gateway.app import create_app
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.connections import driver_connection, http_connection
 from sparkyard_gateway.errors import StoreUnavailable
 
 STOP_SECONDS = 10
@@ -45,9 +46,11 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code."""
     os.umask(0o077)
-    logs.configure(settings.log_level, settings.log_format)
+    owners = logs.Owners()
+    logs.configure(settings.log_level, settings.log_format, owners)
     try:
         gateway = context.build(settings)
+        owners.of = gateway.owner_of
         lock = _lock(settings.state_dir)
         if gateway.database.prepare():
             log.info("database_upgraded", url=gateway.database.url.render_as_string())
@@ -70,8 +73,8 @@ def serve(settings: Settings) -> int:
         gateway.sessions.driver_url = f"ws://{_reachable(settings.host)}:{port}"
     config = uvicorn.Config(
         create_app(gateway),
-        http="httptools",
-        ws="websockets-sansio",
+        http=http_connection(settings.head_seconds, settings.reader_seconds),
+        ws=driver_connection(settings.reader_seconds),
         loop="none",
         log_config=None,
         access_log=False,

@@ -55,7 +55,7 @@ class Sessions:
         self._backends = backends
         self._catalog = catalog
         self._metrics = metrics
-        self.starts = Starts(settings.concurrent_starts)
+        self.starts = Starts(settings.concurrent_starts, metrics.start_queue_seconds.observe)
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
@@ -215,6 +215,7 @@ class Sessions:
         )
         if session.state is SessionState.STARTING:
             seconds = self._settings.start_timeout_seconds
+            session.late = True
             self.end(session, f"Spark did not start within {seconds:g} s; the log says how far it came.")
 
     # What happens to it
@@ -250,8 +251,13 @@ class Sessions:
             return
         if session.state is not SessionState.SHUTTING_DOWN:
             session.reason = session.reason or self._with_last_words(session, ended)
-            log.warning("session_died", session=session.id, user=session.owner, reason=session.reason)
+            # What the backend saw, not the driver's own words: these may be anything its user wrote.
+            log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
             self._metrics.died.labels(session.profile).inc()
+        if session.ready_at is None:
+            asked = session.state is SessionState.SHUTTING_DOWN
+            outcome = "timed_out" if session.late else "stopped" if asked else "failed"
+            self._metrics.starts.labels(session.profile, outcome).inc()
         session.state = SessionState.DEAD
         session.phase = None
         session.ended_at = now_ms()
@@ -292,10 +298,12 @@ class Sessions:
             return session.task
         if not session.state.ended:
             session.state = SessionState.SHUTTING_DOWN
+            # A reason that stands already may be the driver's own words, which the log must not hold.
+            told = reason if reason != session.reason else None
             session.reason = reason or session.reason
             session.changed.fire()
             self._store.update_session_soon(session.id, state=session.state, reason=session.reason)
-            log.info("session_ending", session=session.id, user=session.owner, reason=session.reason)
+            log.info("session_ending", session=session.id, user=session.owner, reason=told)
         grace = self._settings.stop_grace_seconds if grace_seconds is None else grace_seconds
         session.task = self._spawn(self._end(session, grace), f"end-{session.id}")
         return session.task

@@ -1,6 +1,7 @@
 """So many starts at a time, of sessions and batches alike: Spark's start takes all that a machine has."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -8,23 +9,27 @@ from contextlib import asynccontextmanager
 class Starts:
     """Gives turns, and tells who must wait behind how many."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, waited: Callable[[float], None]) -> None:
+        """`waited` is told how many seconds each has waited for its turn."""
         self._at_once = at_once
         self._turns = asyncio.Semaphore(at_once)
-        self._waiting = 0
+        self._waited = waited
+        self.waiting = 0
 
     @asynccontextmanager
     async def turn(self, say: Callable[[str], None]) -> AsyncIterator[None]:
         """One's turn to start, until the block is left."""
+        asked = time.monotonic()
         if self._turns.locked():
-            self._waiting += 1
-            say(f"Waiting behind {self._waiting + self._at_once - 1} other starts.")
+            self.waiting += 1
+            say(f"Waiting behind {self.waiting + self._at_once - 1} other starts.")
             try:
                 await self._turns.acquire()
             finally:
-                self._waiting -= 1
+                self.waiting -= 1
         else:
             await self._turns.acquire()
+        self._waited(time.monotonic() - asked)
         try:
             yield
         finally:

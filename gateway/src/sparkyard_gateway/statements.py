@@ -7,6 +7,8 @@ once, and its outcome arrives as long as its driver lives.
 
 import asyncio
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -26,6 +28,15 @@ COMPLETION_SECONDS = 5.0
 LARGEST_PAGE = 10_000
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a session's statements; `truncated` says why it ends sooner than was asked."""
+
+    total: int
+    statements: list[LiveStatement]
+    truncated: str | None
 
 
 class Statements:
@@ -138,26 +149,30 @@ class Statements:
             raise StatementNotFound
         return LiveStatement.of(record)
 
-    async def page(
-        self, session: LiveSession, first: int, size: int, *, newest_first: bool
-    ) -> tuple[int, list[LiveStatement]]:
-        """(count of all, a page of them); Livy counts the page in the order asked for."""
+    async def page(self, session: LiveSession, first: int, size: int, *, newest_first: bool) -> Page:
+        """A page of them; Livy counts the page in the order asked for."""
         if session.state.ended:
-            raise SessionNotActive("Session isn't active.")
+            raise SessionNotActive("requirement failed: Session isn't active.", reason=session.reason)
         total = session.next_statement
         first, size = max(0, first), min(max(0, size), LARGEST_PAGE)
         begin, end = (total - first - size, total - first) if newest_first else (first, first + size)
         begin, end = max(0, begin), max(0, min(end, total))
-        found = {
-            record.id: LiveStatement.of(record)
-            for record in (
-                await self._store.statement_range(session.id, begin, end)
-                if any(number not in session.statements for number in range(begin, end))
-                else []
-            )
-        }
-        found.update({number: each for number, each in session.statements.items() if begin <= number < end})
-        return total, [found[number] for number in sorted(found, reverse=newest_first)]
+        kept = {number: each for number, each in session.statements.items() if begin <= number < end}
+        sizes = {number: len(each.code) + len(each.output or "") for number, each in kept.items()}
+        if len(kept) < end - begin:
+            sizes = {**await self._store.statement_sizes(session.id, begin, end), **sizes}
+        numbers = sorted(sizes, reverse=newest_first)
+        wanted = within(numbers, sizes, self._settings.max_page_chars)
+        missing = [number for number in wanted if number not in kept]
+        if missing:
+            for record in await self._store.statement_range(session.id, min(missing), max(missing) + 1):
+                kept.setdefault(record.id, LiveStatement.of(record))
+        cut = f"The page ends here: more than {self._settings.max_page_chars:,} characters are not sent in one answer."
+        return Page(
+            total=total,
+            statements=[kept[number] for number in wanted if number in kept],
+            truncated=cut if len(wanted) < len(numbers) else None,
+        )
 
     async def wait(
         self, session: LiveSession, statement: LiveStatement, seconds: float, *, since: int | None, seen: int | None
@@ -200,6 +215,11 @@ class Statements:
         if session.line is not None:
             session.line.send({"t": "cancel", "statement": number})
 
+    async def interrupt(self, session: LiveSession) -> None:
+        """Cancel all that is not done: what waits first, so that none of it begins when what runs has stopped."""
+        for statement in reversed(list(session.statements.values())):
+            await self.cancel(session, statement.id)
+
     # Completion
 
     async def complete(self, session: LiveSession, request: CompletionRequest) -> Completion | None:
@@ -230,6 +250,16 @@ class Statements:
         answer = self._completions.get(message.request)
         if answer is not None and not answer.done():
             answer.set_result(message)
+
+
+def within(numbers: list[int], sizes: Mapping[int, int], limit: int) -> list[int]:
+    """The first of these numbers whose sizes together stay within the limit; always one, if there is one."""
+    total = 0
+    for position, number in enumerate(numbers):
+        total += sizes[number]
+        if total > limit and position:
+            return numbers[:position]
+    return numbers
 
 
 def _inactive(session: LiveSession) -> str:

@@ -258,6 +258,7 @@ class StatementsAnswer(_Wire):
 
     total_statements: int = Field(alias="total_statements")
     statements: list[StatementAnswer]
+    truncated: str | None = Field(description="Addition: a sentence where the page ends sooner than was asked.")
 
 
 class CompletionRequest(_Request):

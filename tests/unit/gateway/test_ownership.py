@@ -3,17 +3,19 @@
 import re
 
 import pytest
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from sparkyard_gateway.routes import driver, health, sessions, spark_ui, statements
+from sparkyard_gateway.app import ROUTERS
 
 from .conftest import new_session, run
 
 UNKNOWN = 999_999
-OPEN = {"/health/live", "/health/ready", "/version", "/metrics", "/metrics/ping", "/openapi.json", "/oauth_callback"}
+OPEN = {
+    "/", "/health/live", "/health/ready", "/version", "/version/", "/metrics", "/metrics/ping", "/openapi.json",
+    "/oauth_callback",
+}  # fmt: skip
 """Routes that know nothing of anybody's."""
 BODIES = {
     "/sessions/{session}/statements": '{"code": "1"}',
@@ -24,15 +26,9 @@ BODIES = {
 
 
 def _routes() -> list[tuple[str, str]]:
-    app = FastAPI()
-    for module in (sessions, statements, health, spark_ui, driver):
-        app.include_router(module.router)
-    found = []
-    for module in (sessions, statements, health, spark_ui):
-        for route in module.router.routes:
-            assert isinstance(route, APIRoute)
-            found += [(method, route.path) for method in sorted(route.methods)]
-    return found
+    routes = [route for router in ROUTERS for route in router.routes]
+    assert all(isinstance(route, APIRoute | APIWebSocketRoute) for route in routes)
+    return [(method, each.path) for each in routes if isinstance(each, APIRoute) for method in sorted(each.methods)]
 
 
 GUARDED = [(method, path) for method, path in _routes() if path not in OPEN and not path.startswith("/spark-ui")]
@@ -77,7 +73,7 @@ def test_a_strangers_session_answers_exactly_as_an_unknown_one(as_alice, as_bob,
     theirs, unknown = _ask(as_bob, method, path, alices), _ask(as_bob, method, path, UNKNOWN)
     assert theirs.status_code == unknown.status_code == 404
     assert theirs.text.replace(str(alices), "N") == unknown.text.replace(str(UNKNOWN), "N")
-    hidden = {"date", "content-length"}
+    hidden = {"date", "content-length", "x-request-id"}
     assert {k: v for k, v in theirs.headers.items() if k not in hidden} == {
         k: v for k, v in unknown.headers.items() if k not in hidden
     }

@@ -114,7 +114,9 @@ def test_a_killed_driver_is_noticed_at_once_with_the_reason(as_alice):
     refused = as_alice.post(f"/sessions/{session}/statements", json={"code": "1"})
     assert refused.status_code == 400
     assert "is in state dead" in refused.json()["msg"]
-    assert as_alice.get(f"/sessions/{session}/statements").json() == {"msg": "Session isn't active."}
+    refused = as_alice.get(f"/sessions/{session}/statements").json()
+    assert refused["msg"] == "requirement failed: Session isn't active."
+    assert refused["reason"]
 
 
 def test_spark_that_cannot_start_says_why(as_alice):

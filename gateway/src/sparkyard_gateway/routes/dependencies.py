@@ -4,6 +4,7 @@
 whose it is.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -14,8 +15,9 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, ValidationError
 
 from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.config import Settings
 from sparkyard_gateway.context import Gateway
-from sparkyard_gateway.errors import BadNumber, BodyTooLarge, MalformedBody, UnacceptableVersion
+from sparkyard_gateway.errors import BadNumber, BodyTooLarge, BodyTooSlow, MalformedBody, UnacceptableVersion
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.live_batch import LiveBatch
 
@@ -109,16 +111,26 @@ Wait = Annotated[float, Depends(wait_seconds)]
 M = TypeVar("M", bound=BaseModel)
 
 
-def body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+async def _received(request: Request, settings: Settings) -> bytearray:
+    limit, seconds = settings.max_body_bytes, settings.body_seconds
+    received = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > limit:
+                    raise BodyTooLarge(f"The request's body is larger than {limit} bytes.")
+    except TimeoutError:
+        raise BodyTooSlow(f"The request's body did not arrive within {seconds:g} s.") from None
+    return received
+
+
+def body(model: type[M]) -> Callable[[Request, Caller], Awaitable[M]]:
     """A dependency: the request's JSON body, read as Livy reads it, whatever its content type says."""
 
-    async def read(request: Request) -> M:
-        limit = gateway_of(request).settings.max_body_bytes
-        received = bytearray()
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > limit:
-                raise BodyTooLarge(f"The request's body is larger than {limit} bytes.")
+    async def read(request: Request, _caller: ACaller) -> M:
+        # The caller is known first: nobody else's bytes are kept.
+        received = await _received(request, gateway_of(request).settings)
         if not received.strip():
             raise MalformedBody("No content to map due to end-of-input")
         try:

@@ -49,6 +49,7 @@ async def driver(socket: WebSocket, session: int) -> None:
             session, token_in(socket.headers.get("authorization")), socket.headers.get("sparkyard-epoch")
         )
     except GatewayError as error:
+        gateway.metrics.driver_refusals.labels(error.code).inc()
         log.warning("driver_refused", session=session, code=error.code)
         await socket.close(POLICY_VIOLATION)
         return
@@ -58,6 +59,7 @@ async def driver(socket: WebSocket, session: int) -> None:
     except (ConnectionError, TimeoutError):
         pass
     except ValidationError as error:
+        gateway.metrics.driver_faults.labels("nonsense").inc()
         log.warning("driver_talks_nonsense", session=session, problems=error.error_count())
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await socket.close(TRY_AGAIN)

@@ -45,6 +45,7 @@ async def ready(gateway: AGateway) -> Response:
 
 
 @router.get("/version", response_model=VersionAnswer)
+@router.get("/version/", include_in_schema=False)
 async def version() -> VersionAnswer:
     """Which Livy this gateway answers like."""
     return VersionAnswer(

@@ -21,6 +21,8 @@ from sparkyard_gateway.wire import (
 router = APIRouter(tags=["sessions"])
 
 DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+LARGEST_LOG_PAGE = 10_000
 Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", description="Addition: the same key again answers with what the first one made."),
@@ -43,9 +45,9 @@ async def list_sessions(
     first: Annotated[int, integer("from", 0)],
     size: Annotated[int, integer("size", DEFAULT_PAGE)],
 ) -> Response:
-    """The caller's sessions; an admin's token sees all."""
+    """The caller's sessions; an admin's token sees all. A page has at most 1,000; `total` says how many there are."""
     visible = gateway.sessions.visible(caller)
-    page = visible[max(0, first) : max(0, first) + max(0, size)]
+    page = visible[max(0, first) : max(0, first) + min(max(0, size), LARGEST_PAGE)]
     answers = [_answer(gateway, each) for each in page]
     return _json(SessionsAnswer(from_=first, total=len(visible), sessions=answers))
 
@@ -109,8 +111,9 @@ async def get_log(
     first: Annotated[int, integer("from", -1)],
     size: Annotated[int, integer("size", DEFAULT_PAGE)],
 ) -> Response:
-    """A page of the driver's log. A negative `from` is the tail, a negative `size` all."""
-    begin, total, lines = await gateway.sessions.log_page(session, first, size)
+    """A page of the driver's log. A negative `from` is the tail, a negative `size` all, up to 10,000 lines."""
+    wanted = min(size, LARGEST_LOG_PAGE) if size >= 0 else LARGEST_LOG_PAGE
+    begin, total, lines = await gateway.sessions.log_page(session, first, wanted)
     return _json(LogAnswer(id=session.id, from_=begin, total=total, log=lines))
 
 
@@ -132,3 +135,10 @@ async def stop_session(gateway: AGateway, session: OwnedSession) -> Response:
 async def connect_session(gateway: AGateway, session: OwnedSession) -> Response:
     """A session, as Livy's own client asks for it first."""
     return _json(_answer(gateway, session))
+
+
+@router.post("/sessions/{session}/interrupt", response_model=Message)
+async def interrupt_session(gateway: AGateway, session: OwnedSession) -> Response:
+    """Cancel what runs and what waits in a session; the session itself lives on."""
+    await gateway.statements.interrupt(session)
+    return _json(Message(msg="interrupted"))

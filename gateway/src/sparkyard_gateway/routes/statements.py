@@ -34,8 +34,8 @@ async def list_statements(
     order: Annotated[str, Query(description="`desc` for the newest first.")] = "asc",
 ) -> Response:
     """A session's statements, a page of them."""
-    total, page = await gateway.statements.page(session, first, size, newest_first=order.lower() == "desc")
-    return _json(statements_json(total, page))
+    page = await gateway.statements.page(session, first, size, newest_first=order.lower() == "desc")
+    return _json(statements_json(page.total, page.statements, page.truncated))
 
 
 @router.post(

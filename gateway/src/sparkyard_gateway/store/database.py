@@ -184,8 +184,8 @@ def database_url(url: str | None, state_dir: Path, password_file: Path | None) -
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=2, max_overflow=0, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": 5.0, "check_same_thread": False})
+        return create_engine(url, pool_size=2, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": 5.0, "check_same_thread": False}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:

@@ -164,6 +164,16 @@ class Store:
             lambda connection: [StatementRecord(**row) for row in connection.execute(query).mappings()]
         )
 
+    async def statement_sizes(self, session_id: int, first: int, end: int) -> dict[int, int]:
+        """How many characters of code and output each of these statements has."""
+        size = func.length(statements.c.code) + func.coalesce(func.length(statements.c.output), 0)
+        query = select(statements.c.id, size).where(
+            statements.c.session_id == session_id, statements.c.id >= first, statements.c.id < end
+        )
+        return await self._database.read(
+            lambda connection: {int(number): int(count) for number, count in connection.execute(query)}
+        )
+
     async def statement_of_key(self, session_id: int, key: str) -> int | None:
         """Which statement was posted with this idempotency key."""
         query = select(statements.c.id).where(
