@@ -3,13 +3,22 @@
 Everything here is a pure function of the catalog and the person, but for `load` and `CatalogFile`, which read the file.
 """
 
-from sparkyard_catalog.catalog import Catalog, Team
+from sparkyard_catalog.catalog import Catalog, ServiceAccount, Team
 from sparkyard_catalog.errors import CatalogError, Problem, Refused
 from sparkyard_catalog.granted_image import Environment, ImageSpec
 from sparkyard_catalog.images import Image
 from sparkyard_catalog.live import CatalogFile
 from sparkyard_catalog.loading import load
-from sparkyard_catalog.people import Person, default_profile_for, may_use, profiles_for, team_of, teams_led_by
+from sparkyard_catalog.people import (
+    SERVICE_PREFIX,
+    Person,
+    default_profile_for,
+    may_use,
+    profiles_for,
+    service_person,
+    team_of,
+    teams_led_by,
+)
 from sparkyard_catalog.profiles import Profile
 from sparkyard_catalog.servers import OPTIONS, ServerSpec, resolve_server
 from sparkyard_catalog.sessions import SessionSpec, resolve_session
@@ -17,6 +26,7 @@ from sparkyard_catalog.wishes import SessionChoices
 
 __all__ = [
     "OPTIONS",
+    "SERVICE_PREFIX",
     "Catalog",
     "CatalogError",
     "CatalogFile",
@@ -28,6 +38,7 @@ __all__ = [
     "Profile",
     "Refused",
     "ServerSpec",
+    "ServiceAccount",
     "SessionChoices",
     "SessionSpec",
     "Team",
@@ -37,6 +48,7 @@ __all__ = [
     "profiles_for",
     "resolve_server",
     "resolve_session",
+    "service_person",
     "team_of",
     "teams_led_by",
 ]

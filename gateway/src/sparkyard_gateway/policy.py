@@ -11,7 +11,7 @@ from sparkyard_gateway.wire import SessionRequest
 
 def person(caller: Caller) -> Person:
     """The caller as the catalog knows people."""
-    return Person(name=caller.name, groups=caller.groups, admin=caller.admin)
+    return Person(name=caller.name, groups=caller.groups, admin=caller.admin, team=caller.team)
 
 
 def choices(request: SessionRequest) -> SessionChoices:

@@ -1,8 +1,9 @@
 """Sessions: who may reach which, how one is made, and how it ends.
 
-Ownership is decided in one place, `Sessions.find`: whoever may not see a session gets the very answer of one that
-does not exist. A session is written down before its driver is started, and its driver's handle as soon as there is
-one, so that a gateway that dies at any point leaves nothing that the next one cannot find and finish.
+Ownership is decided in one place, `Sessions.find` by the rules of `ownership`: whoever may not see a session gets the
+very answer of one that does not exist. A session is written down before its driver is started, and its driver's handle
+as soon as there is one, so that a gateway that dies at any point leaves nothing that the next one cannot find and
+finish.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from sparkyard_gateway.live import LiveSession, LiveStatement, token_hash
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
+from sparkyard_gateway.ownership import may_see
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, Store
@@ -80,12 +82,14 @@ class Sessions:
             session = self.live.get(number)
         else:
             named = [each for each in self.live.values() if each.name == reference and self._may_see(caller, each)]
-            # Names are unique per owner among the running; an admin may see several, and gets the own one.
+            # Names are unique per owner among the running; a lead may see several, and gets the own one.
             named.sort(key=lambda each: (each.owner == caller.name, not each.state.ended, each.id))
             session = named[-1] if named else None
         if session is None or not self._may_see(caller, session):
             raise SessionNotFound(reference)
-        session.heartbeat_at = now_ms()
+        if session.owner == caller.name:
+            # Somebody who looks in doesn't keep a session alive that its owner's client has left.
+            session.heartbeat_at = now_ms()
         return session
 
     def visible(self, caller: Caller) -> list[LiveSession]:
@@ -94,7 +98,7 @@ class Sessions:
 
     @staticmethod
     def _may_see(caller: Caller, session: LiveSession) -> bool:
-        return not session.removed and (session.owner == caller.name or caller.sees_all)
+        return not session.removed and may_see(caller, session.owner, session.team)
 
     # Creation
 
@@ -343,14 +347,13 @@ class Sessions:
         self._finish(session, Ended("The session was stopped.", clean=True))
         await backend.forget(session.id, keep_log=True)
 
-    async def delete(self, session: LiveSession) -> None:
-        """End a session and show it no more."""
+    async def delete(self, session: LiveSession, by: str | None = None) -> None:
+        """End a session and show it no more; `by` whom, where that is known."""
         now = now_ms()
         if not session.removed:
             session.removed = True
-            await self._store.update_session(
-                session.id, removed_at=now, event=Event(at=now, session_id=session.id, event="deleted")
-            )
+            event = Event(at=now, session_id=session.id, event="deleted", detail={"by": by} if by else {})
+            await self._store.update_session(session.id, removed_at=now, event=event)
         ending = self.end(session, session.reason)
         await asyncio.wait({ending}, timeout=DELETE_WAIT_SECONDS)
         ending.add_done_callback(lambda _task: self.live.pop(session.id, None))

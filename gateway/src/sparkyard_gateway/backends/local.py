@@ -22,6 +22,7 @@ from pathlib import Path
 
 import structlog
 
+from sparkyard_catalog import SERVICE_PREFIX
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
@@ -184,11 +185,14 @@ class LocalBackend:
         if "/" in owner or owner in {"", ".", ".."}:
             raise BackendError("A user of this name cannot have a home folder, so no driver can run for it.")
         try:
-            home = (self._homes / owner).lstat()
+            home = (self._homes / _home_name(owner)).lstat()
         except FileNotFoundError:
+            way = "Start your server once"
+            if owner.startswith(SERVICE_PREFIX):
+                way = "The hub makes it for a service account when it starts: restart it"
             raise BackendError(
                 "Your home folder is not there yet, so it isn't known which system user your driver shall run as. "
-                "Start your server once, then try again."
+                f"{way}, then try again."
             ) from None
         if home.st_uid == 0 or not self._reachable(home.st_uid, home.st_gid, python):
             return None
@@ -317,6 +321,12 @@ class LocalBackend:
 
     def _work(self, session_id: int) -> Path:
         return self._folder(session_id) / "work"
+
+
+def _home_name(owner: str) -> str:
+    """What the hub's spawner calls the owner's folder: a person's is called like them."""
+    account = owner.removeprefix(SERVICE_PREFIX)
+    return owner if account == owner else f"service~~{account}"
 
 
 def name_library() -> Path | None:
