@@ -3,13 +3,22 @@
 Everything here is a pure function of the catalog and the person, but for `load` and `CatalogFile`, which read the file.
 """
 
-from sparkyard_catalog.catalog import Catalog, Team
+from sparkyard_catalog.catalog import Catalog, ServiceAccount, Team
 from sparkyard_catalog.errors import CatalogError, Problem, Refused
 from sparkyard_catalog.granted_image import Environment, ImageSpec
 from sparkyard_catalog.images import Image
 from sparkyard_catalog.live import CatalogFile
 from sparkyard_catalog.loading import load
-from sparkyard_catalog.people import Person, default_profile_for, may_use, profiles_for, team_of, teams_led_by
+from sparkyard_catalog.people import (
+    SERVICE_PREFIX,
+    Person,
+    default_profile_for,
+    may_use,
+    profiles_for,
+    service_person,
+    team_of,
+    teams_led_by,
+)
 from sparkyard_catalog.places import relative_to_home
 from sparkyard_catalog.profiles import Profile
 from sparkyard_catalog.servers import OPTIONS, ServerSpec, resolve_server
@@ -18,6 +27,7 @@ from sparkyard_catalog.wishes import SessionChoices
 
 __all__ = [
     "OPTIONS",
+    "SERVICE_PREFIX",
     "Catalog",
     "CatalogError",
     "CatalogFile",
@@ -29,6 +39,7 @@ __all__ = [
     "Profile",
     "Refused",
     "ServerSpec",
+    "ServiceAccount",
     "SessionChoices",
     "SessionSpec",
     "Team",
@@ -39,6 +50,7 @@ __all__ = [
     "relative_to_home",
     "resolve_server",
     "resolve_session",
+    "service_person",
     "team_of",
     "teams_led_by",
 ]

@@ -1,4 +1,4 @@
-"""The catalog: images, profiles and teams in one, as the admin's file has them.
+"""The catalog: images, profiles, teams and service accounts in one, as the admin's file has them.
 
 These models *are* the format of catalog.yaml: their docstrings become its JSON Schema. What spans several entries (an
 image that a profile names) is checked by `consistency`.
@@ -26,8 +26,19 @@ class Team(Named):
     """The groups whose members lead the team. They are of the team, also where they are in none of its groups."""
 
 
+class ServiceAccount(Named):
+    """A pipeline that uses the gateway in its own name. It sees its own sessions alone, and leads nobody."""
+
+    title: Title
+    """What people read: which pipeline it is."""
+    team: str
+    """The name of the team that it belongs to: it may use what the team may, and the team's leads see its sessions."""
+    groups: tuple[Group, ...] = ()
+    """Further groups that it counts as a member of, for the profiles that name them."""
+
+
 class Catalog(Entry):
-    """Sparkyard's catalog: images, profiles, teams."""
+    """Sparkyard's catalog: images, profiles, teams, service accounts."""
 
     version: Literal[1] = 1
     """The version of this format."""
@@ -42,12 +53,14 @@ class Catalog(Entry):
     """The profile of those who may use it and name none."""
     teams: dict[Slug, Team] = Field(default_factory=dict)
     """Teams, by name."""
+    service_accounts: dict[Slug, ServiceAccount] = Field(default_factory=dict)
+    """Service accounts, by name: each is a service of the hub of the same name, and is told apart by its token."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
     @model_validator(mode="after")
     def _complete(self, info: ValidationInfo) -> Self:
-        for entries in (self.images, self.profiles, self.teams):
+        for entries in (self.images, self.profiles, self.teams, self.service_accounts):
             for name, entry in entries.items():
                 entry.named(name)
         context = info.context or {}
@@ -66,7 +79,7 @@ class Catalog(Entry):
         """Every group that gives somebody something: who is in none of these gets nothing (but see `everyone`)."""
         of_profiles = {group for profile in self.profiles.values() for group in profile.groups}
         of_teams = {group for team in self.teams.values() for group in (*team.groups, *team.leads)}
-        return frozenset(of_profiles | of_teams)
+        return frozenset(of_profiles | of_teams)  # not those of service accounts: nobody signs in by them
 
     @property
     def open_to_everyone(self) -> bool:

@@ -69,6 +69,8 @@ def _check(options: argparse.Namespace) -> int:
         return 1
     missing = list(missing_on_this_machine(catalog)) if options.local else []
     counts = {"profiles": len(catalog.profiles), "images": len(catalog.images), "teams": len(catalog.teams)}
+    if catalog.service_accounts:
+        counts["service accounts"] = len(catalog.service_accounts)
     if options.json:
         _print(json.dumps({"ok": not missing, "advice": list(advice(catalog)), "missing": missing, **counts}, indent=2))
         return 1 if missing else 0

@@ -35,6 +35,9 @@ def inconsistencies(catalog: "Catalog", broken: Names | None = None) -> Iterator
     for name, team in catalog.teams.items():
         yield from _groups(catalog, team.groups, ("teams", name, "groups"))
         yield from _groups(catalog, team.leads, ("teams", name, "leads"))
+    for name, account in catalog.service_accounts.items():
+        yield from _groups(catalog, account.groups, ("service_accounts", name, "groups"))
+        yield from _team(catalog, account.team, ("service_accounts", name, "team"), broken)
     if catalog.default_profile is not None:
         known = {*catalog.profiles, *broken.get("profiles", ())}
         if catalog.default_profile not in known:
@@ -43,10 +46,14 @@ def inconsistencies(catalog: "Catalog", broken: Names | None = None) -> Iterator
 
 
 def _teams(catalog: "Catalog", profile: Profile, at: Place, broken: Names) -> Iterator[Finding]:
-    known = {*catalog.teams, *broken.get("teams", ())}
     for index, team in enumerate(profile.teams):
-        if team not in known:
-            yield (*at, "teams", index), f"there is no team '{team}'; {did_you_mean(team, known)}"
+        yield from _team(catalog, team, (*at, "teams", index), broken)
+
+
+def _team(catalog: "Catalog", team: str, at: Place, broken: Names) -> Iterator[Finding]:
+    known = {*catalog.teams, *broken.get("teams", ())}
+    if team not in known:
+        yield at, f"there is no team '{team}'; {did_you_mean(team, known)}"
 
 
 def _process_images(catalog: "Catalog", profile: Profile, at: Place, broken: Names) -> Iterator[Finding]:

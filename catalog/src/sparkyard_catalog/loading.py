@@ -19,7 +19,7 @@ from sparkyard_catalog.document import Document, Place
 from sparkyard_catalog.errors import CatalogError, Problem
 from sparkyard_catalog.wording import sentences
 
-_SECTIONS = ("images", "profiles", "teams")
+_SECTIONS = ("images", "profiles", "teams", "service_accounts")
 
 
 def load(path: str | os.PathLike[str]) -> Catalog:

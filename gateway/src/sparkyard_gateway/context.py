@@ -120,6 +120,7 @@ def build(settings: Settings) -> Gateway:
         settings.hub_service_name,
         settings.identity_ttl_seconds,
         settings.identity_cache_size,
+        catalog,
     )
     backends: dict[str, Backend] = {}
     sessions = Sessions(settings, store, backends, catalog, metrics)

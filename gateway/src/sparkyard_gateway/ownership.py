@@ -1,13 +1,21 @@
-"""Whose is it: the one place that decides who may see a session or a batch.
+"""Whose a thing of the gateway's is, and who else may see it and stop it: the rules, as functions of names.
 
-Whoever may not see one gets the very answer of one that does not exist.
+    owner       sees it, uses it, ends it
+    lead        of the team that it was recorded for: sees it and ends it
+    admin       likewise, whosesoever it is
+    anybody else gets the very answer of a thing that does not exist
+
+Code runs in a session for its owner alone. Whoever ran code in another's session would act with that person's files
+and credentials, and nobody could tell afterwards who did it: to see and stop what others run needs no such power.
+
+Leads and admins have it by a token that carries it (`auth.OVERSEE`), and no notebook's token does.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.errors import BadNumber, SessionNotFound
+from sparkyard_gateway.errors import BadNumber, Forbidden, SessionNotFound
 
 LARGEST_ID = 2**31 - 1
 
@@ -52,8 +60,18 @@ T = TypeVar("T", bound=Owned)
 
 
 def may_see(caller: Caller, owned: Owned) -> bool:
-    """Whether the caller may see it, and do with it whatever its owner may."""
-    return not owned.removed and (owned.owner == caller.name or caller.sees_all)
+    """Whether the caller may see and end it."""
+    leads = owned.team is not None and owned.team in caller.leads
+    return not owned.removed and (owned.owner == caller.name or caller.sees_all or leads)
+
+
+def check_may_use(caller: Caller, owned: Owned) -> None:
+    """Raises Forbidden where the caller, who may see it, may not act in the owner's place."""
+    if owned.owner != caller.name:
+        raise Forbidden(
+            f"This is {owned.owner}'s: code runs in it for {owned.owner} alone. You may look at it, cancel what runs "
+            "in it, and stop or delete it."
+        )
 
 
 def find(caller: Caller, reference: str, among: Mapping[int, T]) -> T:
@@ -69,7 +87,7 @@ def find(caller: Caller, reference: str, among: Mapping[int, T]) -> T:
         found = among.get(number)
     else:
         named = [each for each in visible(caller, among.values()) if each.name == reference]
-        # Names are unique per owner among the running; an admin may see several, and gets the own one.
+        # Names are unique per owner among the running; a lead may see several, and gets the own one.
         named.sort(key=lambda each: (each.owner == caller.name, not each.state.ended, each.id))
         found = named[-1] if named else None
     if found is None or not may_see(caller, found):

@@ -22,7 +22,7 @@ _CLASS = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
 
 def person(caller: Caller) -> Person:
     """The caller as the catalog knows people."""
-    return Person(name=caller.name, groups=caller.groups, admin=caller.admin)
+    return Person(name=caller.name, groups=caller.groups, admin=caller.admin, team=caller.team)
 
 
 def choices(request: SessionRequest) -> SessionChoices:

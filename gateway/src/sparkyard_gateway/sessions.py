@@ -1,8 +1,9 @@
 """Sessions: who may reach which, how one is made, and how it ends.
 
-Ownership is decided in one place, `ownership`: whoever may not see a session gets the very answer of one that does not
-exist. A session is written down before its driver is started, and its driver's handle as soon as there is
-one, so that a gateway that dies at any point leaves nothing that the next one cannot find and finish.
+Ownership is decided in one place, `Sessions.find` by the rules of `ownership`: whoever may not see a session gets the
+very answer of one that does not exist. A session is written down before its driver is started, and its driver's handle
+as soon as there is one, so that a gateway that dies at any point leaves nothing that the next one cannot find and
+finish.
 """
 
 import asyncio
@@ -69,7 +70,9 @@ class Sessions:
         Raises SessionNotFound in the same way for one that is unknown and one that is somebody else's.
         """
         session = ownership.find(caller, reference, self.live)
-        session.heartbeat_at = now_ms()
+        if session.owner == caller.name:
+            # Somebody who looks in doesn't keep a session alive that its owner's client has left.
+            session.heartbeat_at = now_ms()
         return session
 
     def visible(self, caller: Caller) -> list[LiveSession]:
@@ -320,14 +323,13 @@ class Sessions:
         self._finish(session, Ended("The session was stopped.", clean=True))
         await backend.forget(session.id, keep_log=True)
 
-    async def delete(self, session: LiveSession) -> None:
-        """End a session and show it no more."""
+    async def delete(self, session: LiveSession, by: str | None = None) -> None:
+        """End a session and show it no more; `by` whom, where that is known."""
         now = now_ms()
         if not session.removed:
             session.removed = True
-            await self._store.update_session(
-                session.id, removed_at=now, event=Event(at=now, session_id=session.id, event="deleted")
-            )
+            event = Event(at=now, session_id=session.id, event="deleted", detail={"by": by} if by else {})
+            await self._store.update_session(session.id, removed_at=now, event=event)
         ending = self.end(session, session.reason)
         await asyncio.wait({ending}, timeout=DELETE_WAIT_SECONDS)
         ending.add_done_callback(lambda _task: self.live.pop(session.id, None))

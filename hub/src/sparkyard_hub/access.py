@@ -6,7 +6,15 @@ GATEWAY: Final = "gateway"
 USE_GATEWAY: Final = f"access:services!service={GATEWAY}"
 """The gateway serves those whose token carries this scope."""
 
-EXTRA_USER_SCOPES: Final = (USE_GATEWAY,)
+OVERSEE: Final = "custom:sparkyard:oversee"
+"""With this scope a token acts at the gateway with its owner's power over others' sessions: a lead's over the team's,
+an admin's over all. To anybody else it gives nothing, so everybody may make a token with it."""
+
+CUSTOM_SCOPES: Final = {
+    OVERSEE: {"description": "See and stop the Spark sessions of those whom you lead or administer."},
+}
+
+EXTRA_USER_SCOPES: Final = (USE_GATEWAY, OVERSEE)
 """What people get beyond JupyterHub's own `user` role, which lets them act on themselves alone."""
 
 SERVER_TOKEN_SCOPES: Final = (
@@ -17,7 +25,8 @@ SERVER_TOKEN_SCOPES: Final = (
     "read:users:name!user",
     "read:users:groups!user",
 )
-"""What a notebook server's token may do: nothing to other servers, and nothing to its owner's account."""
+"""What a notebook server's token may do: nothing to other servers, nothing to its owner's account, and nothing to the
+sessions of those whom its owner leads. Code in a notebook may be anybody's."""
 
 
 def gateway_service(url: str, token: str) -> dict[str, Any]:
@@ -30,5 +39,6 @@ def gateway_service(url: str, token: str) -> dict[str, Any]:
         "oauth_client_id": f"service-{GATEWAY}",
         "oauth_redirect_uri": f"/services/{GATEWAY}/oauth_callback",
         "oauth_no_confirm": True,
-        "oauth_client_allowed_scopes": [USE_GATEWAY, "read:users:name!user", "read:users:groups!user"],
+        # A browser's login there is its person's own, so that leads find their team's sessions on the pages.
+        "oauth_client_allowed_scopes": [USE_GATEWAY, OVERSEE, "read:users:name!user", "read:users:groups!user"],
     }

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from traitlets.config import Config
 
-from sparkyard_hub.access import EXTRA_USER_SCOPES, GATEWAY, SERVER_TOKEN_SCOPES, gateway_service
+from sparkyard_hub.access import CUSTOM_SCOPES, EXTRA_USER_SCOPES, GATEWAY, SERVER_TOKEN_SCOPES, gateway_service
 from sparkyard_hub.authenticator import OktaAuthenticator
 from sparkyard_hub.profile_page import render_form
+from sparkyard_hub.secret import secret_of
+from sparkyard_hub.service_accounts import configure_service_accounts
 from sparkyard_hub.settings import HubSettings
 from sparkyard_spawner import configure_local, configure_spawner
 
@@ -85,9 +87,13 @@ def _sign_on(c: Config, settings: HubSettings) -> None:
 
 
 def _access(c: Config, settings: HubSettings) -> None:
+    c.JupyterHub.custom_scopes.update(CUSTOM_SCOPES)
     c.JupyterHub.extra_user_scopes = list(EXTRA_USER_SCOPES)
     c.Spawner.server_token_scopes = list(SERVER_TOKEN_SCOPES)
     c.JupyterHub.services.append(gateway_service(settings.gateway_url, secret_of(settings.gateway_token_file)))
+    if settings.service_tokens_dir is not None:
+        homes = settings.homes_dir if settings.spawner == "local" else None
+        configure_service_accounts(c, settings.catalog, settings.service_tokens_dir, homes)
     c.JupyterHub.token_expires_in_max_seconds = 365 * 24 * 3600
 
 
@@ -185,14 +191,3 @@ def traefik_static() -> dict[str, Any]:
             "auth_api": {"http": strict},
         },
     }
-
-
-def secret_of(path: Path) -> str:
-    """The secret in a file. Raises ValueError with a sentence where there is none."""
-    try:
-        found = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ValueError(f"cannot read the secret in {path}: {error.strerror}") from None
-    if not found:
-        raise ValueError(f"{path} should hold a secret and is empty")
-    return found

@@ -93,6 +93,11 @@ class HubSettings(BaseSettings):
     gateway_token_file: Path = Field(
         description="File with the token by which the gateway is known to the hub: 32 bytes or more in hexadecimal."
     )
+    service_tokens_dir: Path | None = Field(
+        None,
+        description="Folder with the tokens of the catalog's service accounts: a file for each, called like it. "
+        "Read when the hub starts; an account without a file can't be used.",
+    )
 
     spawner: str = Field(
         "local",

@@ -13,7 +13,7 @@ business.
 
 from sparkyard_spawner.catalog_spawner import CatalogSpawnerMixin, catalog_file
 from sparkyard_spawner.configuration import configure_local, configure_spawner
-from sparkyard_spawner.home import folder_name
+from sparkyard_spawner.home import folder_name, make_home
 from sparkyard_spawner.local import LocalSpawner, why_shared_uid
 from sparkyard_spawner.page import ProfilePage
 from sparkyard_spawner.refusal import NoProfile, ServerRefused, StartFailed
@@ -29,5 +29,6 @@ __all__ = [
     "configure_local",
     "configure_spawner",
     "folder_name",
+    "make_home",
     "why_shared_uid",
 ]

@@ -27,6 +27,7 @@ LAST_UID = 61183  # systemd gives out what is above to services of its own
 
 # What the hub lets through as a user's name, so that for all of them folder and name are the same.
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+_SERVICE = re.compile(r"service:([a-z0-9][a-z0-9.-]{0,62})")
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,14 @@ class HomeUnavailable(Exception):  # noqa: N818 - reads as what it says
 
 
 def folder_name(user: str) -> str:
-    """A folder's name for this user: theirs if it is plain, else a readable part and a hash. No two users share one."""
+    """A folder's name for this user: theirs if it is plain, else a readable part and a hash. No two users share one.
+
+    A service account's is `service~~<name>`: the gateway, which starts its drivers, finds it by the same rule.
+    """
     if _PLAIN.fullmatch(user):
         return user
+    if account := _SERVICE.fullmatch(user):
+        return f"service~~{account[1]}"
     readable = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-")[:32] or "user"
     # No plain name holds a tilde, so no user can be called like another's folder.
     return f"{readable}~{hashlib.sha256(user.encode()).hexdigest()[:16]}"

@@ -4,7 +4,9 @@ hub         a stand-in of the hub that knows the people below
 gateway     a gateway of this module's own, its drivers simulated
 as_alice, as_bob, as_ada ...   clients with these people's tokens
 
-Alice and Bob have nothing to do with each other. Ada is an admin with a token made for administration;
+Alice and Bob have nothing to do with each other, but that both are of the team `crew`, which Lee leads: with a token
+that oversees, while that of Lee's notebook does not. Olga leads another team. `etl` is a service account of the crew's,
+`cron` a service of the hub that is none. Ada is an admin with a token made for administration;
 `as_ada_notebook` is her notebook's token, which has no admin scope. Eve's token lacks the gateway's scope.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sparkyard_gateway.auth import OVERSEE
 from support import hub_stand_in
 from support.hub_stand_in import SERVER_TOKEN_SCOPES, HubStandIn
 from support.running_gateway import RunningGateway
@@ -21,8 +24,13 @@ from support.running_gateway import RunningGateway
 SIMULATED = Path(__file__).parents[2] / "support" / "simulated_driver.py"
 CATALOG = """\
 version: 1
-groups: {people: Everybody}
+groups: {people: Everybody, leads: Who leads them, other-leads: Who leads others, others: Others}
 default_profile: small
+teams:
+  crew: {title: Crew, groups: [people], leads: [leads]}
+  others: {title: Others, groups: [others], leads: [other-leads]}
+service_accounts:
+  etl: {title: The nightly load, team: crew, groups: [other-leads]}
 images:
   notebook: {kind: notebook, ref: sparkyard/notebook:1, local: {python: "{venv}/bin/python"}}
   spark-3.5: {kind: spark, spark: "3.5", ref: sparkyard/spark:3.5, local: {python: "{venv}/bin/python"}}
@@ -49,6 +57,11 @@ def admit_people(hub: HubStandIn) -> None:
     hub.admit("token-of-eve", "eve", ("people",), scopes=("read:users:name!user",))
     hub.admit("token-of-ada", "ada", admin=True, scopes=("admin:users", "access:services", "read:users"))
     hub.admit("token-of-adas-notebook", "ada", admin=True, scopes=SERVER_TOKEN_SCOPES)
+    hub.admit("token-of-lee", "lee", ("leads",), scopes=(*SERVER_TOKEN_SCOPES, OVERSEE))
+    hub.admit("token-of-lees-notebook", "lee", ("leads",), scopes=SERVER_TOKEN_SCOPES)
+    hub.admit("token-of-olga", "olga", ("other-leads",), scopes=(*SERVER_TOKEN_SCOPES, OVERSEE))
+    hub.admit("token-of-etl", "etl", scopes=("access:services!service=gateway", OVERSEE), kind="service", admin=True)
+    hub.admit("token-of-cron", "cron", scopes=("access:services!service=gateway",), kind="service")
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +120,11 @@ as_eve = _as("token-of-eve")
 as_ada = _as("token-of-ada")
 as_ada_notebook = _as("token-of-adas-notebook")
 as_nobody = _as(None)
+as_lee = _as("token-of-lee")
+as_lee_notebook = _as("token-of-lees-notebook")
+as_olga = _as("token-of-olga")
+as_etl = _as("token-of-etl")
+as_cron = _as("token-of-cron")
 
 
 def new_session(client: httpx.Client, **wish: object) -> int:

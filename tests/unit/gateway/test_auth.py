@@ -5,11 +5,12 @@ import asyncio
 import httpx
 import pytest
 
-from sparkyard_gateway.auth import Identities, token_in
+from sparkyard_catalog import CatalogFile
+from sparkyard_gateway.auth import OVERSEE, Identities, token_in
 from sparkyard_gateway.errors import Forbidden, HubUnreachable, Unauthenticated
 from support import hub_stand_in
 
-from .conftest import admit_people, client
+from .conftest import CATALOG, admit_people, client
 
 
 @pytest.fixture
@@ -20,9 +21,15 @@ def fresh_hub():
 
 
 @pytest.fixture
-async def identities(fresh_hub):
+def catalog(tmp_path):
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    return CatalogFile(tmp_path / "catalog.yaml")
+
+
+@pytest.fixture
+async def identities(fresh_hub, catalog):
     async with httpx.AsyncClient(timeout=0.5) as made:
-        yield Identities(made, fresh_hub.url, "gateway", ttl=0.3, size=4)
+        yield Identities(made, fresh_hub.url, "gateway", ttl=0.3, size=4, catalog=catalog)
 
 
 async def test_a_caller_with_groups(identities, fresh_hub):
@@ -56,10 +63,77 @@ async def test_another_scope_is_not_ours(identities, fresh_hub, scope):
         await identities.caller("t")
 
 
-async def test_a_services_token_has_no_sessions(identities, fresh_hub):
+async def test_a_service_that_is_no_account_of_the_catalogs_has_no_sessions(identities, fresh_hub):
     fresh_hub.admit("t", "culler", scopes=("access:services",), kind="service")
-    with pytest.raises(Forbidden, match="use a person's token"):
+    with pytest.raises(Forbidden, match=r"'culler' of the hub is no service account .* use a person's token"):
         await identities.caller("t")
+
+
+async def test_a_service_account_belongs_to_its_team_and_neither_leads_nor_administers(identities):
+    # The hub calls it an admin, its token oversees, and the catalog counts it as a lead of others: none of it matters.
+    etl = await identities.caller("token-of-etl")
+    assert (etl.name, etl.account, etl.team, etl.groups) == ("service:etl", "etl", "crew", frozenset({"other-leads"}))
+    assert (etl.admin, etl.sees_all, etl.leads) == (False, False, frozenset())
+
+
+async def test_a_service_account_that_is_struck_from_the_catalog_is_refused_within_the_time(identities, catalog):
+    await identities.caller("token-of-etl")
+    catalog.path.write_text(CATALOG.replace("etl: {title", "load: {title"))
+    await asyncio.sleep(0.35)
+    with pytest.raises(Forbidden, match="no service account"):
+        await identities.caller("token-of-etl")
+    # What the hub said is still remembered, and yet the catalog has the last word at each request.
+    catalog.path.write_text(CATALOG)
+    catalog.refresh()
+    assert (await identities.caller("token-of-etl")).team == "crew"
+
+
+async def test_no_person_can_be_called_like_a_service_account(identities, fresh_hub):
+    fresh_hub.admit("t", "service:etl", ("people",))
+    with pytest.raises(Forbidden, match="Only service accounts are called"):
+        await identities.caller("t")
+
+
+@pytest.mark.parametrize("kind", ["group", "", None, "Service"])
+async def test_what_is_neither_person_nor_service_is_refused(identities, fresh_hub, kind):
+    fresh_hub.admit("t", "etl", ("people",), kind=kind)
+    with pytest.raises(Forbidden, match="neither a person's nor a service's"):
+        await identities.caller("t")
+
+
+async def test_a_lead_leads_by_a_token_that_oversees_and_not_by_the_notebooks(identities):
+    assert (await identities.caller("token-of-lee")).leads == {"crew"}
+    assert (await identities.caller("token-of-lees-notebook")).leads == frozenset()
+    assert (await identities.caller("token-of-olga")).leads == {"others"}
+
+
+async def test_the_scope_to_oversee_gives_nothing_to_who_leads_nobody(identities, fresh_hub):
+    fresh_hub.admit("t", "mallory", ("people",), scopes=("access:services", OVERSEE))
+    caller = await identities.caller("t")
+    assert (caller.leads, caller.sees_all) == (frozenset(), False)
+
+
+async def test_an_admin_oversees_all_by_the_same_scope(identities, fresh_hub):
+    fresh_hub.admit("t", "ada", scopes=("access:services", OVERSEE), admin=True)
+    assert (await identities.caller("t")).sees_all
+
+
+@pytest.mark.parametrize("scope", [f"{OVERSEE}!user=lee", f"{OVERSEE}!group=crew", f"{OVERSEE}2", OVERSEE.upper()])
+async def test_a_filtered_or_similar_scope_does_not_oversee(identities, fresh_hub, scope):
+    fresh_hub.admit("t", "lee", ("leads",), scopes=("access:services", scope))
+    assert (await identities.caller("t")).leads == frozenset()
+
+
+async def test_who_left_the_leads_leads_nobody_within_the_time(identities, fresh_hub, catalog):
+    assert (await identities.caller("token-of-lee")).leads == {"crew"}
+    fresh_hub.people["token-of-lee"]["groups"] = ["people"]
+    await asyncio.sleep(0.35)
+    assert (await identities.caller("token-of-lee")).leads == frozenset()
+    # Or whose group leads no more.
+    fresh_hub.people["token-of-lee"]["groups"] = ["leads"]
+    catalog.path.write_text(CATALOG.replace("leads: [leads]", "leads: [others]"))
+    await asyncio.sleep(0.35)
+    assert (await identities.caller("token-of-lee")).leads == frozenset()
 
 
 async def test_the_hub_is_asked_once_for_many_and_again_after_the_time(identities, fresh_hub):

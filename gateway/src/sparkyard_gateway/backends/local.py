@@ -22,7 +22,7 @@ from pathlib import Path
 
 import structlog
 
-from sparkyard_catalog import relative_to_home
+from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
@@ -209,9 +209,12 @@ class LocalBackend:
         try:
             home = (self._homes / _folder_name(owner)).lstat()
         except FileNotFoundError:
+            way = "Start your server once"
+            if owner.startswith(SERVICE_PREFIX):
+                way = "The hub makes it for a service account when it starts: restart it"
             raise BackendError(
                 "Your home folder is not there yet, so it isn't known which system user your driver shall run as. "
-                "Start your server once, then try again."
+                f"{way}, then try again."
             ) from None
         if home.st_uid == 0 or not self._reachable(home.st_uid, home.st_gid, python):
             return None
@@ -352,9 +355,11 @@ def name_library() -> Path | None:
 
 
 def _folder_name(owner: str) -> str:
+    """What the hub's spawner calls the owner's folder: a person's is called like them."""
     if "/" in owner or "\0" in owner or owner in {"", ".", ".."}:
         raise BackendError("A user of this name cannot have a home folder, so nothing can run for it.")
-    return owner
+    account = owner.removeprefix(SERVICE_PREFIX)
+    return owner if account == owner else f"service~~{account}"
 
 
 def same_process(handle: Mapping[str, object]) -> bool:

@@ -38,7 +38,7 @@ async def list_batches(
     first: Annotated[int, integer("from", 0)],
     size: Annotated[int, integer("size", DEFAULT_PAGE)],
 ) -> Response:
-    """The caller's batches; an admin's token sees all."""
+    """The caller's batches; with a token that oversees, a lead's team's, an admin's all."""
     visible = gateway.batches.visible(caller)
     page = visible[max(0, first) : max(0, first) + max(0, size)]
     return _json(BatchesAnswer(from_=first, total=len(visible), sessions=[_answer(gateway, each) for each in page]))

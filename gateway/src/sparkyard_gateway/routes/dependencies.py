@@ -1,7 +1,8 @@
 """What every route asks first: which gateway, who calls, and which session or batch is meant.
 
-`OwnedSession` and `OwnedBatch` are the one way from a path to either. A route that takes it cannot forget the question
-whose it is.
+`OwnedSession` and `OwnedBatch` are the one way from a path to either. A route that takes one cannot forget the question
+whose it is, nor let somebody who may only see and stop it use it: what is neither GET nor DELETE is its owner's alone.
+The few routes by which others stop something say so with `StoppableSession`.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import BadNumber, BodyTooLarge, BodyTooSlow, MalformedBody, UnacceptableVersion
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.live_batch import LiveBatch
+from sparkyard_gateway.ownership import check_may_use
 
 LONGEST_WAIT = 60.0
 _ACCEPT = re.compile(r"application/vnd\.livy\.v(\d+\.\d+)\+json")
@@ -48,15 +50,24 @@ async def caller_of(request: Request, gateway: AGateway) -> Caller:
 ACaller = Annotated[Caller, Depends(caller_of)]
 
 
-async def owned_session(
-    caller: ACaller,
-    gateway: AGateway,
-    session: Annotated[str, Path(description="A session's id, or its name.", max_length=128)],
-) -> LiveSession:
-    """The session of the path, if the caller may see it."""
+Reference = Annotated[str, Path(description="A session's id, or its name.", max_length=128)]
+
+
+async def stoppable_session(caller: ACaller, gateway: AGateway, session: Reference) -> LiveSession:
+    """The session of the path, if the caller may see it: for the routes that show it, or stop something."""
     found = gateway.sessions.find(caller, session)
     structlog.contextvars.bind_contextvars(session=found.id)
     return found
+
+
+StoppableSession = Annotated[LiveSession, Depends(stoppable_session)]
+
+
+async def owned_session(request: Request, caller: ACaller, session: StoppableSession) -> LiveSession:
+    """The session of the path, if the caller may see it; where more is done than to show or end it, its owner alone."""
+    if request.method not in {"GET", "DELETE"}:
+        check_may_use(caller, session)
+    return session
 
 
 OwnedSession = Annotated[LiveSession, Depends(owned_session)]

@@ -6,7 +6,16 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.rendering import LOG_LINES, session_answer
-from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedSession, Wait, body, described, integer
+from sparkyard_gateway.routes.dependencies import (
+    ACaller,
+    AGateway,
+    OwnedSession,
+    StoppableSession,
+    Wait,
+    body,
+    described,
+    integer,
+)
 from sparkyard_gateway.states import SessionState
 from sparkyard_gateway.wire import (
     LogAnswer,
@@ -45,7 +54,10 @@ async def list_sessions(
     first: Annotated[int, integer("from", 0)],
     size: Annotated[int, integer("size", DEFAULT_PAGE)],
 ) -> Response:
-    """The caller's sessions; an admin's token sees all. A page has at most 1,000; `total` says how many there are."""
+    """The caller's sessions; with a token that oversees, a lead's team's, an admin's all.
+
+    A page has at most 1,000; `total` says how many there are.
+    """
     visible = gateway.sessions.visible(caller)
     page = visible[max(0, first) : max(0, first) + min(max(0, size), LARGEST_PAGE)]
     answers = [_answer(gateway, each) for each in page]
@@ -82,6 +94,7 @@ async def create_session(
 
 @router.get("/sessions/{session}", response_model=SessionAnswer)
 async def get_session(
+    caller: ACaller,
     gateway: AGateway,
     session: OwnedSession,
     wait: Wait,
@@ -90,11 +103,13 @@ async def get_session(
     """A session; with `wait`, as soon as its state is another than the caller's."""
     known = state or session.state
     if wait:
-        session.waiting += 1
+        # Whoever only looks in doesn't keep its heartbeat going.
+        owners = int(caller.name == session.owner)
+        session.waiting += owners
         try:
             await session.changed.wait_until(lambda: session.state is not known, wait)
         finally:
-            session.waiting -= 1
+            session.waiting -= owners
     return _json(_answer(gateway, session))
 
 
@@ -118,16 +133,17 @@ async def get_log(
 
 
 @router.delete("/sessions/{session}", response_model=Message)
-async def delete_session(gateway: AGateway, session: OwnedSession) -> Response:
+async def delete_session(caller: ACaller, gateway: AGateway, session: OwnedSession) -> Response:
     """End a session and show it no more."""
-    await gateway.sessions.delete(session)
+    await gateway.sessions.delete(session, by=caller.name)
     return _json(Message(msg="deleted"))
 
 
 @router.post("/sessions/{session}/stop", status_code=204)
-async def stop_session(gateway: AGateway, session: OwnedSession) -> Response:
+async def stop_session(caller: ACaller, gateway: AGateway, session: StoppableSession) -> Response:
     """End a session; it stays listed as dead."""
-    gateway.sessions.end(session, "The session was stopped on request.")
+    by = "on request" if caller.name == session.owner else f"by {caller.name}"
+    gateway.sessions.end(session, f"The session was stopped {by}.")
     return Response(status_code=204)
 
 
@@ -138,7 +154,7 @@ async def connect_session(gateway: AGateway, session: OwnedSession) -> Response:
 
 
 @router.post("/sessions/{session}/interrupt", response_model=Message)
-async def interrupt_session(gateway: AGateway, session: OwnedSession) -> Response:
+async def interrupt_session(gateway: AGateway, session: StoppableSession) -> Response:
     """Cancel what runs and what waits in a session; the session itself lives on."""
     await gateway.statements.interrupt(session)
     return _json(Message(msg="interrupted"))

@@ -5,7 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from sparkyard_gateway.rendering import statement_json, statements_json
-from sparkyard_gateway.routes.dependencies import AGateway, OwnedSession, Wait, body, described, integer, number
+from sparkyard_gateway.routes.dependencies import (
+    AGateway,
+    OwnedSession,
+    StoppableSession,
+    Wait,
+    body,
+    described,
+    integer,
+    number,
+)
 from sparkyard_gateway.routes.sessions import Key
 from sparkyard_gateway.wire import (
     CompletionAnswer,
@@ -78,7 +87,7 @@ async def get_statement(
 
 
 @router.post("/sessions/{session}/statements/{statement}/cancel", response_model=Message)
-async def cancel_statement(gateway: AGateway, session: OwnedSession, statement: str) -> Response:
+async def cancel_statement(gateway: AGateway, session: StoppableSession, statement: str) -> Response:
     """Ask for a statement to stop."""
     await gateway.statements.cancel(session, number(statement))
     return _json('{"msg":"canceled"}')

@@ -14,7 +14,7 @@ from sparkyard_hub.standalone.people import ADMIN_GROUP
 from sparkyard_hub.standalone.ports import LOOPBACK, Ports
 from sparkyard_hub.standalone.processes import Child
 from sparkyard_hub.standalone.provider import CLIENT_ID, SERVER
-from sparkyard_hub.standalone.state import Home, kept_secret
+from sparkyard_hub.standalone.state import SERVICE_TOKENS, Home, kept_secret
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 HUB_CONFIGURATION = Path(__file__).parent.parent / "jupyterhub_config.py"
@@ -114,6 +114,8 @@ def _gateway(it: Installation) -> Part:
 def _hub(it: Installation) -> Part:
     for name in ("gateway_token", "auth_state_key"):
         kept_secret(it.home.hub / name)
+    for account in it.catalog.service_accounts:
+        kept_secret(it.home.hub / SERVICE_TOKENS / account)
     settings: dict[str, object] = {
         "PUBLIC_URL": it.address,
         "CATALOG": it.catalog_path,
@@ -128,6 +130,7 @@ def _hub(it: Installation) -> Part:
         "AUTH_STATE_KEY_FILE": it.home.hub / "auth_state_key",
         "GATEWAY_URL": it.gateway,
         "GATEWAY_TOKEN_FILE": it.home.hub / "gateway_token",
+        "SERVICE_TOKENS_DIR": it.home.hub / SERVICE_TOKENS,
         "HOMES_DIR": it.home.users,
         "LOGS_DIR": it.home.logs,
         "SUPERVISOR_PID": it.supervisor,

@@ -19,6 +19,8 @@ PRIVATE = 0o700
 SECRET = 0o600
 SHARED_UID_NOTE = "shared_uid"
 """Of the hub's folder: why all users' processes run under one uid; empty where each user has one."""
+SERVICE_TOKENS = "service_tokens"
+"""Of the hub's folder: the folder with a token for each service account of the catalog's."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Home:
         for folder in (self.hub, self.gateway, self.provider, self.logs):
             folder.mkdir(exist_ok=True)
             folder.chmod(PRIVATE)
+        (self.hub / SERVICE_TOKENS).mkdir(exist_ok=True)
+        (self.hub / SERVICE_TOKENS).chmod(PRIVATE)
         self.users.mkdir(exist_ok=True)
         self.users.chmod(0o711)
 

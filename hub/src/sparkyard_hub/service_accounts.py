@@ -1,0 +1,52 @@
+"""The catalog's service accounts as services of the hub: a pipeline shows who it is by a token that a file holds.
+
+Read once, when the hub starts: a new account works after a restart of the hub. One that the catalog no longer has is
+refused by the gateway at once, whatever the hub still knows.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from traitlets.config import Config
+
+from sparkyard_catalog import SERVICE_PREFIX, load
+from sparkyard_hub.access import USE_GATEWAY
+from sparkyard_hub.secret import secret_of
+from sparkyard_spawner import make_home, why_shared_uid
+
+ROLE: Final = "sparkyard-service-accounts"
+SHORTEST_TOKEN: Final = 32
+
+log = logging.getLogger(__name__)
+
+
+def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Path | None) -> None:
+    """Define a service for each account whose token is there. Raises ValueError where a token or a name won't do.
+
+    `homes` is set on one machine: an account has a home there, whose owner its drivers run as.
+    """
+    accounts = [name for name in load(catalog).service_accounts if _has_token(tokens, name)]
+    _check_names(accounts, [str(service.get("name")) for service in c.JupyterHub.get("services", [])])
+    for name in accounts:
+        token = secret_of(tokens / name)
+        if len(token) < SHORTEST_TOKEN:
+            raise ValueError(f"the token in {tokens / name} is too short; make one with: openssl rand -hex 32")
+        c.JupyterHub.services.append({"name": name, "api_token": token, "display": False})
+        if homes is not None:
+            make_home(homes, f"{SERVICE_PREFIX}{name}", own_uids=why_shared_uid(homes) is None)
+    if accounts:
+        c.JupyterHub.load_roles.append({"name": ROLE, "services": accounts, "scopes": [USE_GATEWAY]})
+
+
+def _has_token(tokens: Path, name: str) -> bool:
+    found = (tokens / name).is_file()
+    if not found:
+        log.warning("The service account %s can't be used: there is no file %s with its token.", name, tokens / name)
+    return found
+
+
+def _check_names(accounts: Iterable[str], others: Iterable[str]) -> None:
+    for name in sorted(set(accounts) & set(others)):
+        raise ValueError(f"the hub has a service '{name}' already: call the service account in the catalog otherwise")
