@@ -33,7 +33,7 @@ from sparkyard_gateway.wire import BatchRequest
 
 DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the batch gone; what remains goes on behind it."""
-LONGEST_START_SECONDS = 60.0
+LONGEST_START_SECONDS = 30.0
 """How long a batch that makes no Spark application counts as starting, for those who wait behind it."""
 LOOK_SECONDS = (0.3, 10.0)
 """How often a batch is asked for its Spark application: at first, and in the end."""
