@@ -138,6 +138,7 @@ class Batches:
 
     async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
         """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
+        check_name(request.name)
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
@@ -155,7 +156,6 @@ class Batches:
         return batch
 
     def _check(self, caller: Caller, name: str | None) -> None:
-        check_name(name)
         running = [each for each in self.live.values() if not each.state.ended and not each.removed]
         mine = [each for each in running if each.owner == caller.name]
         if name is not None and any(each.name == name for each in mine):

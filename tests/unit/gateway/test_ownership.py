@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from sparkyard_gateway.routes import driver, health, sessions, spark_ui, statements
+from sparkyard_gateway.routes import batches, driver, health, sessions, spark_ui, statements
 
 from .conftest import new_session, run
 
@@ -20,15 +20,17 @@ BODIES = {
     "/sessions/{session}/completion": '{"code": "1"}',
     "/sessions": '{"kind": "pyspark"}',
     "/sessions/": '{"kind": "pyspark"}',
+    "/batches": '{"file": "s3a://bucket/alice/x.py"}',
+    "/batches/": '{"file": "s3a://bucket/alice/x.py"}',
 }
 
 
 def _routes() -> list[tuple[str, str]]:
     app = FastAPI()
-    for module in (sessions, statements, health, spark_ui, driver):
+    for module in (sessions, statements, batches, health, spark_ui, driver):
         app.include_router(module.router)
     found = []
-    for module in (sessions, statements, health, spark_ui):
+    for module in (sessions, statements, batches, health, spark_ui):
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             found += [(method, route.path) for method in sorted(route.methods)]
@@ -37,16 +39,18 @@ def _routes() -> list[tuple[str, str]]:
 
 GUARDED = [(method, path) for method, path in _routes() if path not in OPEN and not path.startswith("/spark-ui")]
 OF_A_SESSION = [(method, path) for method, path in GUARDED if "{session}" in path]
+OF_A_BATCH = [(method, path) for method, path in GUARDED if "{batch}" in path]
 
 
 def _ask(client, method, path, session):
-    filled = path.replace("{session}", str(session)).replace("{statement}", "0")
+    filled = path.replace("{session}", str(session)).replace("{batch}", str(session)).replace("{statement}", "0")
     return client.request(method, filled, content=BODIES.get(path))
 
 
 def test_the_routes_are_the_ones_this_file_knows():
     assert len(GUARDED) >= 14
     assert ("POST", "/sessions/{session}/statements/{statement}/cancel") in OF_A_SESSION
+    assert ("DELETE", "/batches/{batch}") in OF_A_BATCH
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,41 @@ def test_a_strangers_session_answers_exactly_as_an_unknown_one(as_alice, as_bob,
     }
     assert as_alice.get(f"/sessions/{alices}/state").json()["state"] == "idle"
     assert _ask(as_bob, method, path, "alices").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def alices_batch(as_alice):
+    """It fails at once, as nothing here reaches an object store, and stays listed."""
+    made = as_alice.post("/batches", json={"file": "s3a://bucket/alice/x.py", "name": "alices"})
+    assert made.status_code == 201, made.text
+    number = made.json()["id"]
+    assert as_alice.get(f"/batches/{number}?wait=30&state=starting").status_code == 200
+    yield number
+    as_alice.delete(f"/batches/{number}")
+
+
+@pytest.mark.parametrize(("method", "path"), OF_A_BATCH)
+def test_a_strangers_batch_answers_exactly_as_an_unknown_one(as_alice, as_bob, alices_batch, method, path):
+    theirs, unknown = _ask(as_bob, method, path, alices_batch), _ask(as_bob, method, path, UNKNOWN)
+    assert theirs.status_code == unknown.status_code == 404
+    assert theirs.text.replace(str(alices_batch), "N") == unknown.text.replace(str(UNKNOWN), "N")
+    assert as_alice.get(f"/batches/{alices_batch}/state").status_code == 200
+    assert _ask(as_bob, method, path, "alices").status_code == 404
+
+
+def test_lists_of_batches_hold_ones_own(as_alice, as_bob, as_ada, as_ada_notebook, alices_batch):
+    def ids(client):
+        return [each["id"] for each in client.get("/batches").json()["sessions"]]
+
+    assert alices_batch in ids(as_alice)
+    assert alices_batch in ids(as_ada)
+    assert ids(as_bob) == ids(as_ada_notebook) == []
+    assert as_ada.get("/batches/alices").json()["owner"] == "alice"
+    made = as_alice.post("/batches?doAs=bob", json={"file": "s3a://bucket/alice/x.py", "proxyUser": "alice"}).json()
+    assert (made["owner"], made["proxyUser"]) == ("alice", "alice")
+    # An admin may end what is others'.
+    assert as_ada.delete(f"/batches/{made['id']}").json() == {"msg": "deleted"}
+    assert as_alice.get(f"/batches/{made['id']}").status_code == 404
 
 
 def test_lists_hold_ones_own(as_alice, as_bob, as_ada, as_ada_notebook, alices):
