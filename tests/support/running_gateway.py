@@ -91,11 +91,11 @@ class RunningGateway:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[RunningGateway]:
+def running(folder: Path, *options: str) -> Iterator[RunningGateway]:
     """A gateway whose hub knows Ann, of the data scientists."""
     with hub_stand_in.running() as hub:
         hub.admit(TOKEN, "ann", ("data-science",))
-        gateway = RunningGateway(folder, hub.url, "--stop-drivers-on-exit")
+        gateway = RunningGateway(folder, hub.url, "--stop-drivers-on-exit", *options)
         gateway.start()
         try:
             yield gateway

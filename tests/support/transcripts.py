@@ -36,7 +36,9 @@ class Exchange:
 
     def ask(self, client: httpx.Client, sessions: dict[str, int]) -> httpx.Response:
         """Ask ours the same, with our own sessions for the recorded ones."""
-        path = re.sub(r"^/sessions/(0*)(\d+)", lambda m: f"/sessions/{m[1]}{sessions.get(m[2], m[2])}", self.path)
+        path = re.sub(
+            r"^/(sessions|batches)/(0*)(\d+)", lambda m: f"/{m[1]}/{m[2]}{sessions.get(m[3], m[3])}", self.path
+        )
         headers = {name: value for name, value in self.headers.items() if value is not None}
         return client.request(self.method, path, content=self.body, headers=headers)
 

@@ -33,7 +33,7 @@ from sparkyard_gateway.wire import BatchRequest
 
 DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the batch gone; what remains goes on behind it."""
-LONGEST_START_SECONDS = 60.0
+LONGEST_START_SECONDS = 30.0
 """How long a batch that makes no Spark application counts as starting, for those who wait behind it."""
 LOOK_SECONDS = (0.3, 10.0)
 """How often a batch is asked for its Spark application: at first, and in the end."""
@@ -138,6 +138,7 @@ class Batches:
 
     async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
         """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
+        check_name(request.name)
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
@@ -155,7 +156,6 @@ class Batches:
         return batch
 
     def _check(self, caller: Caller, name: str | None) -> None:
-        check_name(name)
         running = [each for each in self.live.values() if not each.state.ended and not each.removed]
         mine = [each for each in running if each.owner == caller.name]
         if name is not None and any(each.name == name for each in mine):

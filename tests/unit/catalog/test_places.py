@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from sparkyard_catalog.places import PathText, UrlPrefix, expand, pyspark_folder, under
+from sparkyard_catalog.places import (
+    PathText,
+    UrlPrefix,
+    expand,
+    prefixes_for,
+    pyspark_folder,
+    relative_to_home,
+    under,
+)
 
 
 def test_placeholders_and_relative_paths_become_absolute() -> None:
@@ -59,6 +67,7 @@ def test_what_is_no_path(text: str) -> None:
         ("s3a://bucket/libs/a b", False),
         ("s3a://bucket/libs/a\n", False),
         ("file:///etc/passwd", False),
+        ("home://libs/a.jar", False),
         ("", False),
     ],
 )
@@ -67,8 +76,60 @@ def test_addresses_under_a_prefix(address: str, inside: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["bucket/libs", "s3a://", "ftp://host/a", "s3a://b/../c", "s3a://b/%41", "s3a://b/a b"]
-)
+    "text",
+    [
+        "bucket/libs", "s3a://", "ftp://host/a", "s3a://b/../c", "s3a://b/%41", "s3a://b/a b", "s3a://{user}/a",
+        "s3a://b/x-{user}/", "s3a://b/{group}/", "home:///etc/", "home://../", "home://a//b", "home:/a",
+    ],
+)  # fmt: skip
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(UrlPrefix).validate_python(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "within"),
+    [
+        ("home://etl.py", "etl.py"),
+        ("home://jobs/etl.py", "jobs/etl.py"),
+        ("home://.cache/x", ".cache/x"),
+        ("home://", None),
+        ("home:///etc/passwd", None),
+        ("home:/etc/passwd", None),
+        ("home://jobs//etl.py", None),
+        ("home://jobs/", None),
+        ("home://../bob/etl.py", None),
+        ("home://jobs/../../bob/etl.py", None),
+        ("home://jobs/./etl.py", None),
+        ("home://%2e%2e/etl.py", None),
+        ("home://a,/etc/passwd", None),
+        ("HOME://etl.py", None),
+        ("file:///etc/passwd", None),
+    ],
+)
+def test_an_address_in_ones_home(address: str, within: str | None) -> None:
+    assert relative_to_home(address) == within
+    assert under(address, "home://") is (within is not None)
+    assert under(address, "home://jobs/") is (within is not None and within.startswith("jobs/"))
+
+
+@pytest.mark.parametrize("text", ["home://", "home://jobs/", "home://jobs", "s3a://b/{user}", "s3a://b/{user}/libs/"])
+def test_addresses_of_ones_own(text: str) -> None:
+    assert TypeAdapter(UrlPrefix).validate_python(text) == text
+
+
+@pytest.mark.parametrize(
+    ("user", "mine"),
+    [
+        ("dana", ["s3a://b/people/dana/", "home://"]),
+        ("dana.o-hara+x", ["s3a://b/people/dana.o-hara+x/", "home://"]),
+        ("..", ["home://"]),
+        (".", ["home://"]),
+        ("a/b", ["home://"]),
+        ("dana@example.com", ["home://"]),
+        ("{user}", ["home://"]),
+        ("", ["home://"]),
+    ],
+)
+def test_a_name_that_could_mean_another_path_has_no_folder(user: str, mine: list[str]) -> None:
+    assert prefixes_for(user, ["s3a://b/people/{user}/", "home://"]) == mine

@@ -13,6 +13,8 @@ from sqlalchemy import event
 
 from sparkyard_gateway.errors import StoreUnavailable
 from sparkyard_gateway.store import migrations
+from sparkyard_gateway.store.batch_models import BatchEvent, NewBatch
+from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
 from sparkyard_gateway.store.models import Event, NewSession, StatementRecord, metadata
 from sparkyard_gateway.store.repository import DuplicateError, Store
@@ -171,3 +173,36 @@ async def test_sqlite_runs_with_a_write_ahead_log(store, database, tmp_path):
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
     assert {path.name for path in tmp_path.iterdir()} >= {"gateway.sqlite", "gateway.sqlite-wal"}
+
+
+BATCH = NewBatch(
+    owner="alice", team=None, name="nightly", profile="small", backend="local", request={"file": "f"}, spec={},
+    state="starting", gateway="g", idempotency_key="k", created_at=1,
+)  # fmt: skip
+
+
+async def test_a_batch_has_an_attempt_of_its_own_row_and_events(database):
+    store = BatchStore(database)
+    number, attempt = await store.add(BATCH, "created")
+    with pytest.raises(DuplicateError):
+        await store.add(dataclasses.replace(BATCH, idempotency_key=None), "created")
+    with pytest.raises(DuplicateError):
+        await store.add(dataclasses.replace(BATCH, name=None), "created")
+    written = asyncio.Event()
+    ended = BatchEvent(at=9, batch_id=number, event="ended", detail={"code": 1})
+    store.update_soon(
+        number, attempt=attempt, attempted={"handle": {"pid": 1}, "exit_code": 1}, state="dead", ended_at=9,
+        event=ended, written=written.set,
+    )  # fmt: skip
+    await asyncio.wait_for(written.wait(), 10)
+    (record,) = await store.shown()
+    assert (record.id, record.state, record.request) == (number, "dead", {"file": "f"})
+    assert (record.attempt.id, record.attempt.handle, record.attempt.exit_code) == (attempt, {"pid": 1}, 1)
+    assert [each.number for each in await store.attempts_of(number)] == [1]
+    assert [each.event for each in await store.events_of(number)] == ["created", "ended"]
+    # The name is free again, the key is not.
+    other, _ = await store.add(dataclasses.replace(BATCH, idempotency_key=None), "created")
+    assert await store.of_key("alice", "k") == number
+    await store.update(other, removed_at=10)
+    assert [each.id for each in await store.shown()] == [number]
+    assert [each.id for each in await store.removed_and_running()] == [other]
