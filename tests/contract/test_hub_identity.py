@@ -1,16 +1,35 @@
-"""The gateway as a service of a real JupyterHub 6.1: tokens, scopes, revocation, and a browser's login."""
+"""The gateway as a service of a real JupyterHub 6.1: tokens, scopes, revocation, and a browser's login.
+
+Ann is an analyst; Sam and Mia are data scientists whom Lea leads; Ada is an admin; `nightly` is a service account.
+"""
 
 import time
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from traitlets.config import Config
 
-from sparkyard_hub.access import SERVER_TOKEN_SCOPES, USE_GATEWAY, gateway_service
+from sparkyard_gateway import auth
+from sparkyard_hub.access import (
+    CUSTOM_SCOPES,
+    EXTRA_USER_SCOPES,
+    OVERSEE,
+    SERVER_TOKEN_SCOPES,
+    USE_GATEWAY,
+    gateway_service,
+)
+from sparkyard_hub.service_accounts import configure_service_accounts
 from support.running_gateway import ROOT, RunningGateway
 from support.running_hub import Hub, free_port
 
 SECRET = "the-secret-of-the-gateways-service"
+PIPELINES = "the-token-of-the-pipeline-called-nightly"
+GROUPS = {
+    "analysts": {"users": ["ann"]},
+    "data-science": {"users": ["sam", "mia"]},
+    "data-science-leads": {"users": ["lea"]},
+}
 SIMULATED = ROOT / "tests" / "support" / "simulated_driver.py"
 
 
@@ -19,13 +38,27 @@ def world(tmp_path_factory):
     """A hub that knows the gateway as its service, and the gateway."""
     folder = tmp_path_factory.mktemp("world")
     port = free_port()
-    services = [
+    c = Config()
+    c.JupyterHub.services = [
         {"name": "tester", "api_token": "token-of-the-tester"},
+        {"name": "other", "api_token": "token-of-another-service"},
         gateway_service(f"http://127.0.0.1:{port}", SECRET),
     ]
+    c.JupyterHub.load_roles = [
+        {
+            "name": "tester",
+            "services": ["tester"],
+            "scopes": ["admin:users", "admin:servers", "admin:groups", "tokens", "access:services"],
+        },
+        {"name": "other", "services": ["other"], "scopes": [USE_GATEWAY]},
+    ]
+    (folder / "tokens").mkdir()
+    (folder / "tokens" / "nightly").write_text(PIPELINES + "\n")
+    configure_service_accounts(c, ROOT / "catalog.yaml", folder / "tokens", None)
+    c.JupyterHub.update(load_groups=GROUPS, custom_scopes=CUSTOM_SCOPES, extra_user_scopes=list(EXTRA_USER_SCOPES))
     hub = Hub(
         folder, ROOT / "catalog.yaml", ROOT / "examples", token="token-of-the-tester",
-        config={"JupyterHub": {"services": services, "extra_user_scopes": [USE_GATEWAY]}},
+        config={"JupyterHub": dict(c.JupyterHub)},
     )  # fmt: skip
     hub.start()
     (folder / "secret").write_text(SECRET)
@@ -115,6 +148,95 @@ def test_an_admins_whole_token_sees_all_and_the_notebooks_does_not(world):
 def test_the_services_own_token_has_no_sessions(world):
     _, gateway = world
     assert ask(gateway, SECRET).status_code == 403
+
+
+def test_a_service_with_the_scope_that_is_no_account_of_the_catalogs_is_refused(world):
+    _, gateway = world
+    for token in ("token-of-another-service", "token-of-the-tester"):
+        refused = ask(gateway, token)
+        assert refused.status_code == 403
+        assert "is no service account of the catalog's" in refused.json()["msg"]
+
+
+def test_hub_and_gateway_agree_on_the_scope_and_everybody_may_ask_for_it(world):
+    hub, gateway = world
+    assert auth.OVERSEE == OVERSEE
+    # Who leads nobody gets the token, and sees no more by it.
+    anns, _ = token_of(hub, "ann", (USE_GATEWAY, OVERSEE))
+    assert ask(gateway, anns).json()["total"] == 0
+
+
+def test_a_lead_sees_and_stops_the_teams_sessions_and_runs_nothing_in_them(world):
+    hub, gateway = world
+    sams, _ = token_of(hub, "sam")
+    number = ask(gateway, sams, "POST", json={"kind": "pyspark", "profile": "small"}).json()["id"]
+    ask(gateway, sams, "POST", f"/sessions/{number}/statements?wait=20", json={"code": "6 * 7"})
+    # As the hub's token page makes it: with all that Lea has, or with these scopes alone.
+    whole, _ = token_of(hub, "lea")
+    made_for_it, _ = token_of(hub, "lea", (USE_GATEWAY, OVERSEE))
+    notebook, _ = token_of(hub, "lea", SERVER_TOKEN_SCOPES)
+    for token in (whole, made_for_it):
+        assert [each["id"] for each in ask(gateway, token).json()["sessions"]] == [number]
+        assert ask(gateway, token, path=f"/sessions/{number}").json()["owner"] == "sam"
+        assert ask(gateway, token, path=f"/sessions/{number}/log").status_code == 200
+        refused = ask(gateway, token, "POST", f"/sessions/{number}/statements", json={"code": "1"})
+        assert refused.status_code == 403
+        assert "sam alone" in refused.json()["msg"]
+    for stranger in (notebook, token_of(hub, "mia")[0], token_of(hub, "ann")[0], PIPELINES):
+        assert ask(gateway, stranger, path=f"/sessions/{number}").status_code == 404
+        assert ask(gateway, stranger, "DELETE", f"/sessions/{number}").status_code == 404
+    assert ask(gateway, made_for_it, "DELETE", f"/sessions/{number}").json() == {"msg": "deleted"}
+    assert ask(gateway, sams, path=f"/sessions/{number}").status_code == 404
+
+
+def test_a_notebooks_token_cannot_get_itself_one_that_oversees(world):
+    hub, _ = world
+    notebook, _ = token_of(hub, "lea", SERVER_TOKEN_SCOPES)
+    asked = httpx.post(
+        f"{hub.url}/api/users/lea/tokens", headers={"Authorization": f"token {notebook}"},
+        json={"scopes": [OVERSEE, USE_GATEWAY]}, timeout=30,
+    )  # fmt: skip
+    assert asked.status_code in {403, 404}
+
+
+def test_who_leaves_the_leads_at_the_hub_leads_nobody_within_the_time(world):
+    hub, gateway = world
+    sams, _ = token_of(hub, "sam")
+    number = ask(gateway, sams, "POST", json={"kind": "pyspark", "profile": "small"}).json()["id"]
+    leas, _ = token_of(hub, "lea")
+    assert ask(gateway, leas, path=f"/sessions/{number}").status_code == 200
+    assert hub.api("DELETE", "/groups/data-science-leads/users", json={"users": ["lea"]}).status_code == 200
+    try:
+        hub.wait(lambda: ask(gateway, leas, path=f"/sessions/{number}").status_code == 404, "she leads on")
+    finally:
+        hub.api("POST", "/groups/data-science-leads/users", json={"users": ["lea"]})
+    ask(gateway, sams, "DELETE", f"/sessions/{number}")
+
+
+def test_a_pipeline_has_sessions_of_its_own_in_its_teams_name(world):
+    hub, gateway = world
+    made = ask(gateway, PIPELINES, "POST", json={"kind": "pyspark", "profile": "large", "name": "load"})
+    assert made.status_code == 201, made.text
+    number = made.json()["id"]
+    assert made.json()["owner"] == "service:nightly"
+    ran = ask(gateway, PIPELINES, "POST", f"/sessions/{number}/statements?wait=20", json={"code": "6 * 7"})
+    assert ran.json()["output"]["data"]["text/plain"] == "42"
+    assert [each["id"] for each in ask(gateway, PIPELINES).json()["sessions"]] == [number]
+    sams, _ = token_of(hub, "sam")
+    assert ask(gateway, sams, path="/sessions/load").status_code == 404
+    leas, _ = token_of(hub, "lea")
+    assert ask(gateway, leas, "DELETE", "/sessions/load").json() == {"msg": "deleted"}
+
+
+def test_nobody_at_the_hub_can_be_called_like_a_pipeline(world):
+    hub, gateway = world
+    made = hub.api("POST", "/users/service:nightly")
+    assert made.status_code in {201, 409, 400}
+    if made.status_code != 400:
+        token, _ = token_of(hub, "service:nightly")
+        refused = ask(gateway, token)
+        assert refused.status_code == 403
+        assert "Only service accounts" in refused.json()["msg"]
 
 
 class _Browser:

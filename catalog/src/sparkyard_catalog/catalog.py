@@ -32,9 +32,10 @@ class ServiceAccount(Named):
     title: Title
     """What people read: which pipeline it is."""
     team: str
-    """The name of the team that it belongs to: it may use what the team may, and the team's leads see its sessions."""
+    """The name of the team that it belongs to: profiles that name the team are open to it, its use counts for the team,
+    and the team's leads see and stop its sessions."""
     groups: tuple[Group, ...] = ()
-    """Further groups that it counts as a member of, for the profiles that name them."""
+    """The groups that it counts as a member of: profiles that name them are open to it too."""
 
 
 class Catalog(Entry):

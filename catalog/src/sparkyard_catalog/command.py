@@ -70,14 +70,15 @@ def _check(options: argparse.Namespace) -> int:
     missing = list(missing_on_this_machine(catalog)) if options.local else []
     counts = {"profiles": len(catalog.profiles), "images": len(catalog.images), "teams": len(catalog.teams)}
     if catalog.service_accounts:
-        counts["service accounts"] = len(catalog.service_accounts)
+        counts["service_accounts"] = len(catalog.service_accounts)
     if options.json:
         _print(json.dumps({"ok": not missing, "advice": list(advice(catalog)), "missing": missing, **counts}, indent=2))
         return 1 if missing else 0
     for sentence in (*missing, *(f"{line} (advice)" for line in advice(catalog))):
         _print(f"{options.file}: {sentence}")
     if not missing:
-        _print(f"{options.file} is fine: {', '.join(f'{count} {noun}' for noun, count in counts.items())}")
+        contents = ", ".join(f"{count} {noun.replace('_', ' ')}" for noun, count in counts.items())
+        _print(f"{options.file} is fine: {contents}")
     return 1 if missing else 0
 
 

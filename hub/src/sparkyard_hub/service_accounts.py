@@ -4,12 +4,14 @@ Read once, when the hub starts: a new account works after a restart of the hub. 
 refused by the gateway at once, whatever the hub still knows.
 """
 
+import copy
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from traitlets.config import Config
+from traitlets.config.loader import LazyConfigValue
 
 from sparkyard_catalog import SERVICE_PREFIX, load
 from sparkyard_hub.access import USE_GATEWAY
@@ -28,7 +30,7 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
     `homes` is set on one machine: an account has a home there, whose owner its drivers run as.
     """
     accounts = [name for name in load(catalog).service_accounts if _has_token(tokens, name)]
-    _check_names(accounts, [str(service.get("name")) for service in c.JupyterHub.get("services", [])])
+    _check_names(accounts, _names_of(c.JupyterHub.services))
     for name in accounts:
         token = secret_of(tokens / name)
         if len(token) < SHORTEST_TOKEN:
@@ -38,6 +40,12 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
             make_home(homes, f"{SERVICE_PREFIX}{name}", own_uids=why_shared_uid(homes) is None)
     if accounts:
         c.JupyterHub.load_roles.append({"name": ROLE, "services": accounts, "scopes": [USE_GATEWAY]})
+
+
+def _names_of(services: object) -> list[str]:
+    # What was only appended so far is a value that is yet to be made; making it would end that, so a copy is made.
+    made = copy.deepcopy(services).get_value([]) if isinstance(services, LazyConfigValue) else services
+    return [str(service.get("name")) for service in made] if isinstance(made, list) else []
 
 
 def _has_token(tokens: Path, name: str) -> bool:

@@ -26,6 +26,10 @@ EXAMPLE: dict[str, Any] = {
         "data": {"title": "Data", "groups": ["data"], "leads": ["leads"]},
         "analytics": {"title": "Analytics", "groups": ["analysts"]},
     },
+    "service_accounts": {
+        "etl": {"title": "The nightly load", "team": "data"},
+        "reports": {"title": "Reports", "team": "analytics", "groups": ["data", "leads"]},
+    },
     "images": {
         "notebook": {"kind": "notebook", "ref": "registry.example.com/notebook:1"},
         "spark": {

@@ -21,7 +21,7 @@ def test_check_says_that_a_file_is_fine(write: Write, example: dict[str, Any]) -
     path = write(example)
     done = run("check", path)
     assert done.returncode == 0
-    assert done.stdout == f"{path} is fine: 2 profiles, 3 images, 2 teams\n"
+    assert done.stdout == f"{path} is fine: 2 profiles, 3 images, 2 teams, 2 service accounts\n"
     assert done.stderr == ""
 
 

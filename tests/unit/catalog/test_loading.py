@@ -48,6 +48,18 @@ LARGE = ("profiles", "large")
         ((*SMALL, "spark", "driver", "image"), "notebook", "profiles.small.spark.driver.image", "known: spark, old"),
         ((*LARGE, "spark", "driver", "choices"), ["old", "odl"], "profiles.large.spark.driver.choices[1]", "'old'?"),
         ((*LARGE, "teams"), ["dta"], "profiles.large.teams[0]", "there is no team 'dta'; did you mean 'data'?"),
+        (
+            ("service_accounts", "etl", "team"),
+            "dta",
+            "service_accounts.etl.team",
+            "there is no team 'dta'; did you mean 'data'?",
+        ),
+        (
+            ("service_accounts", "etl", "groups"),
+            ["dta"],
+            "service_accounts.etl.groups[0]",
+            "group 'dta' is not listed under groups; did you mean 'data'?",
+        ),
         ((*SMALL, "groups"), ["data", "analyst"], "profiles.small.groups[1]", "did you mean 'analysts'?"),
         (("teams", "data", "leads"), ["laeds"], "teams.data.leads[0]", "did you mean 'leads'?"),
         # Keys

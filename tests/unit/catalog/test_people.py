@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from sparkyard_catalog import Catalog, Person, default_profile_for, load, profiles_for, team_of, teams_led_by
+from sparkyard_catalog import (
+    Catalog,
+    Person,
+    default_profile_for,
+    load,
+    profiles_for,
+    service_person,
+    team_of,
+    teams_led_by,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +67,24 @@ def test_teams(catalog: Catalog) -> None:
     assert team("kitchen") is None
     assert [led.name for led in teams_led_by(catalog, Person("p", frozenset({"leads"})))] == ["data"]
     assert teams_led_by(catalog, Person("p", frozenset({"data"}))) == ()
+
+
+def test_a_service_account_is_of_its_team_and_uses_its_profiles(catalog: Catalog) -> None:
+    etl = service_person(catalog, "etl")
+    assert etl == Person("service:etl", frozenset(), team="data")
+    # `large` names the team; `small` names groups, of which the account counts as a member of none.
+    assert [profile.name for profile in profiles_for(catalog, etl)] == ["large"]
+    team = team_of(catalog, etl)
+    assert team is not None
+    assert team.name == "data"
+    assert service_person(catalog, "unknown") is None
+
+
+def test_a_service_accounts_groups_open_profiles_and_change_nothing_else(catalog: Catalog) -> None:
+    reports = service_person(catalog, "reports")
+    assert reports is not None
+    assert [profile.name for profile in profiles_for(catalog, reports)] == ["small", "large"]
+    team = team_of(catalog, reports)
+    assert team is not None
+    assert team.name == "analytics", "its team is written down, and does not follow from its groups"
+    assert teams_led_by(catalog, reports) == (), "a pipeline leads nobody"

@@ -231,15 +231,13 @@ def test_the_owner_may_all_of_it(as_alice, method, path):
     as_alice.delete(f"/sessions/{session}")
 
 
-def test_who_looks_in_does_not_keep_a_session_alive(start_gateway):
-    gateway = start_gateway()
-    with client(gateway, "token-of-alice") as alice, client(gateway, "token-of-lee") as lee:
-        session = new_session(alice, heartbeatTimeoutInSecond=2)
-        deadline = time.monotonic() + 30
-        # Lee looks at it all the time; Alice's client has gone.
-        while (answer := lee.get(f"/sessions/{session}?wait=1&state=idle")).json().get("state") in {"idle", "busy"}:
-            assert time.monotonic() < deadline, "a lead's look renews the heartbeat"
-        assert answer.status_code in {200, 404}
+def test_who_looks_in_does_not_keep_a_session_alive(as_alice, as_lee):
+    session = new_session(as_alice, heartbeatTimeoutInSecond=2)
+    deadline = time.monotonic() + 30
+    # Lee looks at it all the time; Alice's client has gone.
+    while (answer := as_lee.get(f"/sessions/{session}?wait=1&state=idle")).json().get("state") in {"idle", "busy"}:
+        assert time.monotonic() < deadline, "a lead's look renews the heartbeat"
+    assert answer.status_code in {200, 404}
 
 
 def test_names_are_unique_for_each_owner_and_ones_own_is_meant_first(as_alice, as_bob, as_lee):
@@ -363,12 +361,20 @@ def test_drivers_are_admitted_by_their_own_token_alone(gateway, as_alice, alices
     assert as_alice.get("/sessions", headers={"Authorization": f"token {own}"}).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/spark-ui/{}", "/spark-ui/{}/", "/spark-ui/{}/jobs/", "/spark-ui/{}/~forged/jobs/"])
-def test_a_program_sees_the_spark_ui_of_what_it_may_see(start_gateway, tmp_path, path):
-    (tmp_path / "secret").write_text("s" * 64)
-    gateway = start_gateway("--hub-token-file", str(tmp_path / "secret"))
+@pytest.fixture(scope="module")
+def with_pages(start_gateway, tmp_path_factory):
+    """A gateway with its pages on, and a session of Alice's there."""
+    secret = tmp_path_factory.mktemp("pages") / "secret"
+    secret.write_text("s" * 64)
+    gateway = start_gateway("--hub-token-file", str(secret))
     with client(gateway, "token-of-alice") as alice:
-        filled = path.format(new_session(alice))
+        return gateway, new_session(alice)
+
+
+@pytest.mark.parametrize("path", ["/spark-ui/{}", "/spark-ui/{}/", "/spark-ui/{}/jobs/", "/spark-ui/{}/~forged/jobs/"])
+def test_a_program_sees_the_spark_ui_of_what_it_may_see(with_pages, path):
+    gateway, session = with_pages
+    filled = path.format(session)
     for token, status in (
         ("token-of-bob", 404),
         ("token-of-olga", 404),

@@ -4,12 +4,12 @@ import pytest
 from jupyterhub.app import JupyterHub
 from jupyterhub.crypto import CryptKeeper
 from jupyterhub.roles import get_default_roles
-from jupyterhub.scopes import _check_scopes_exist
+from jupyterhub.scopes import _check_scopes_exist, define_custom_scopes
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
 from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
 
-from sparkyard_hub.access import EXTRA_USER_SCOPES, SERVER_TOKEN_SCOPES, gateway_service
+from sparkyard_hub.access import CUSTOM_SCOPES, EXTRA_USER_SCOPES, OVERSEE, SERVER_TOKEN_SCOPES, gateway_service
 from sparkyard_hub.authenticator import OktaAuthenticator
 from sparkyard_hub.configuration import USERNAME_PATTERN, configure
 from sparkyard_spawner import CatalogSpawnerMixin, LocalSpawner
@@ -108,7 +108,8 @@ def test_the_hub_that_is_made_of_it(c):
     assert hub.spawner_class is LocalSpawner
     assert hub.proxy_class is TraefikFileProviderProxy
     assert [service["name"] for service in hub.services] == ["gateway"]
-    assert hub.extra_user_scopes == {"access:services!service=gateway"}
+    assert hub.extra_user_scopes == {"access:services!service=gateway", "custom:sparkyard:oversee"}
+    assert set(hub.custom_scopes) == {"custom:sparkyard:oversee"}
     assert LocalSpawner(config=c).server_token_scopes == list(SERVER_TOKEN_SCOPES)
 
 
@@ -127,8 +128,11 @@ def test_the_proxys_password_is_new_each_time(settings):
 
 
 def test_scopes_exist_and_say_no_more_than_is_needed():
+    define_custom_scopes(CUSTOM_SCOPES)
     _check_scopes_exist([*EXTRA_USER_SCOPES, *SERVER_TOKEN_SCOPES])
-    assert EXTRA_USER_SCOPES == ("access:services!service=gateway",)
+    assert EXTRA_USER_SCOPES == ("access:services!service=gateway", OVERSEE)
+    # Code in a lead's notebook must not wield a lead's power.
+    assert OVERSEE not in SERVER_TOKEN_SCOPES
     server = next(role for role in get_default_roles() if role["name"] == "server")
     assert set(server["scopes"]) < set(SERVER_TOKEN_SCOPES)
     beyond = set(SERVER_TOKEN_SCOPES) - set(server["scopes"])

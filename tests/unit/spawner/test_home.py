@@ -48,6 +48,12 @@ def test_an_odd_name_gets_a_folder_of_its_own(odd: str) -> None:
     assert folder_name(name) != name, "a user who calls themselves like another's folder gets a different one"
 
 
+def test_a_service_accounts_folder_is_nobody_elses_and_what_the_gateway_looks_for() -> None:
+    assert folder_name("service:etl") == "service~~etl"
+    for other in ("service~~etl", "service:etl ", "service", "Service:etl", "service::etl", "service:~etl"):
+        assert folder_name(other) != "service~~etl"
+
+
 @given(st.text(max_size=80))
 def test_no_name_leaves_the_folder(user: str) -> None:
     name = folder_name(user)
