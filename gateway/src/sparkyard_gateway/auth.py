@@ -25,6 +25,7 @@ import httpx
 import structlog
 
 from sparkyard_gateway.errors import Forbidden, GatewayError, HubUnreachable, Unauthenticated
+from sparkyard_gateway.times import steady_ms
 
 ADMIN_SCOPES = frozenset({"admin:users", "admin-ui"})
 """Any of these, unfiltered, on an admin's token gives power over everybody's sessions."""
@@ -88,6 +89,8 @@ class Identities:
         self._asking: dict[bytes, asyncio.Task[Caller | GatewayError]] = {}
         # Only a keyed hash of a token is kept, so that a dump of this process's memory map holds few of them.
         self._salt = secrets.token_bytes(32)
+        self.unreachable_at = 0
+        """When somebody was last turned away because the hub did not answer, by the steady clock."""
 
     async def caller_of(self, authorization: str | None) -> Caller:
         """The caller, from an Authorization header. Raises Unauthenticated, Forbidden or HubUnreachable."""
@@ -111,6 +114,12 @@ class Identities:
         return _unless_refused(await asyncio.shield(asking))
 
     async def _ask(self, key: bytes, token: str) -> Caller | GatewayError:
+        found = await self._ask_hub(key, token)
+        if isinstance(found, HubUnreachable):
+            self.unreachable_at = steady_ms()
+        return found
+
+    async def _ask_hub(self, key: bytes, token: str) -> Caller | GatewayError:
         try:
             answer = await self._client.get(self._url, headers={"Authorization": f"token {token}"})
         except httpx.HTTPError as error:

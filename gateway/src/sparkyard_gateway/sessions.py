@@ -9,7 +9,7 @@ import asyncio
 import re
 import secrets
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -27,12 +27,14 @@ from sparkyard_gateway.outcomes import not_run
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, Store
-from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.times import now_ms, steady_ms
 from sparkyard_gateway.wire import SessionRequest
 
 LARGEST_ID = 2**31 - 1
 DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the driver gone; what remains goes on behind it."""
+LAST_WORDS = 5
+"""How many lines of a dead driver's log a statement that died with it shows."""
 HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
 
@@ -85,7 +87,7 @@ class Sessions:
             session = named[-1] if named else None
         if session is None or not self._may_see(caller, session):
             raise SessionNotFound(reference)
-        session.heartbeat_at = now_ms()
+        session.heard_at = steady_ms()
         return session
 
     def visible(self, caller: Caller) -> list[LiveSession]:
@@ -151,8 +153,6 @@ class Sessions:
             spec=new.spec,
             token_hash=new.token_hash,
             created_at=now,
-            active_at=now,
-            heartbeat_at=now,
         )
         self.live[number] = session
         self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{number}")
@@ -196,8 +196,11 @@ class Sessions:
     async def start_again(self, session: LiveSession) -> None:
         """Start the driver of a session whose gateway died before it had started one.
 
-        With a new token and the next epoch: should that driver come up after all, it is not let in.
+        With a new token and the next epoch: should that driver come up after all, it is not let in. What may be left
+        of it is ended first: the two would share a folder.
         """
+        await self._backends[session.backend].stop(session.id, None, 0)
+        await self._backends[session.backend].forget(session.id, keep_log=True)
         token = secrets.token_urlsafe(32)
         session.token_hash, session.epoch = token_hash(token), session.epoch + 1
         await self._store.update_session(session.id, token_hash=session.token_hash, epoch=session.epoch)
@@ -285,10 +288,10 @@ class Sessions:
             self._metrics.died.labels(session.profile).inc()
         session.state = SessionState.DEAD
         session.phase = None
-        session.ended_at = now_ms()
+        session.ended_at, session.gone_at = now_ms(), steady_ms()
         for statement in session.statements.values():
             if not statement.state.final:
-                self.fail_statement(session, statement, session.reason or ended.reason)
+                self.fail_statement(session, statement, session.reason or ended.reason, self._last_words(session))
         session.ended.set()
         session.changed.fire()
         self._store.update_session_soon(
@@ -302,13 +305,18 @@ class Sessions:
         )
 
     def _with_last_words(self, session: LiveSession, ended: Ended) -> str:
-        lines = self._backends[session.backend].log_tail(session.id, 5)
-        last = next((line.strip() for line in reversed(lines) if line.strip() not in {"", "stdout:", "stderr:"}), None)
-        return f"{ended.reason} Its last line: {last[:500]}" if last else ended.reason
+        words = self._last_words(session)
+        return f"{ended.reason} Its last line: {words[-1][:500]}" if words else ended.reason
 
-    def fail_statement(self, session: LiveSession, statement: LiveStatement, reason: str) -> None:
+    def _last_words(self, session: LiveSession) -> list[str]:
+        lines = map(str.strip, self._backends[session.backend].log_tail(session.id, LAST_WORDS))
+        return [line for line in lines if line not in {"", "stdout:", "stderr:"}]
+
+    def fail_statement(
+        self, session: LiveSession, statement: LiveStatement, reason: str, last_words: Sequence[str] = ()
+    ) -> None:
         """A statement that its driver can no longer answer."""
-        statement.output = not_run(statement, reason)
+        statement.output = not_run(statement, reason, last_words)
         statement.state = StatementState.AVAILABLE
         statement.progress = 1.0
         statement.completed_at = now_ms()
@@ -343,14 +351,17 @@ class Sessions:
         self._finish(session, Ended("The session was stopped.", clean=True))
         await backend.forget(session.id, keep_log=True)
 
+    async def stop(self, session: LiveSession, reason: str) -> None:
+        """Begin to end a session, and return when that is written down; it stays listed as dead."""
+        if session.state.active:
+            await self._store.update_session(session.id, state=SessionState.SHUTTING_DOWN, reason=reason)
+        self.end(session, reason)
+
     async def delete(self, session: LiveSession) -> None:
         """End a session and show it no more."""
-        now = now_ms()
         if not session.removed:
+            await self._store.remove_session(session.id, now_ms())
             session.removed = True
-            await self._store.update_session(
-                session.id, removed_at=now, event=Event(at=now, session_id=session.id, event="deleted")
-            )
         ending = self.end(session, session.reason)
         await asyncio.wait({ending}, timeout=DELETE_WAIT_SECONDS)
         ending.add_done_callback(lambda _task: self.live.pop(session.id, None))

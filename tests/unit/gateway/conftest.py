@@ -3,6 +3,7 @@
 hub         a stand-in of the hub that knows the people below
 gateway     a gateway of this module's own, its drivers simulated
 as_alice, as_bob, as_ada ...   clients with these people's tokens
+postgres    a real PostgreSQL, started once for all tests that ask for it
 
 Alice and Bob have nothing to do with each other. Ada is an admin with a token made for administration;
 `as_ada_notebook` is her notebook's token, which has no admin scope. Eve's token lacks the gateway's scope.
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from support import hub_stand_in
+from support import postgres as postgresql
 from support.hub_stand_in import SERVER_TOKEN_SCOPES, HubStandIn
 from support.running_gateway import RunningGateway
 
@@ -55,6 +57,12 @@ def hub() -> Iterator[HubStandIn]:
     with hub_stand_in.running() as running:
         admit_people(running)
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.Postgres]:
+    with postgresql.running() as server:
+        yield server
 
 
 StartGateway = Callable[..., RunningGateway]

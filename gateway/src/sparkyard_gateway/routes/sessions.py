@@ -124,7 +124,7 @@ async def delete_session(gateway: AGateway, session: OwnedSession) -> Response:
 @router.post("/sessions/{session}/stop", status_code=204)
 async def stop_session(gateway: AGateway, session: OwnedSession) -> Response:
     """End a session; it stays listed as dead."""
-    gateway.sessions.end(session, "The session was stopped on request.")
+    await gateway.sessions.stop(session, "The session was stopped on request.")
     return Response(status_code=204)
 
 
