@@ -31,6 +31,7 @@ import structlog
 
 from sparkyard_catalog import SERVICE_PREFIX, Catalog, CatalogFile, Person, service_person, teams_led_by
 from sparkyard_gateway.errors import Forbidden, GatewayError, HubUnreachable, Unauthenticated
+from sparkyard_gateway.times import steady_ms
 
 OVERSEE = "custom:sparkyard:oversee"
 """The scope by which a token acts with its owner's power over others' sessions: a lead's or an admin's."""
@@ -113,6 +114,8 @@ class Identities:
         self._asking: dict[bytes, asyncio.Task[Caller | GatewayError]] = {}
         # Only a keyed hash of a token is kept, so that a dump of this process's memory map holds few of them.
         self._salt = secrets.token_bytes(32)
+        self.unreachable_at = 0
+        """When somebody was last turned away because the hub did not answer, by the steady clock."""
 
     async def caller_of(self, authorization: str | None) -> Caller:
         """The caller, from an Authorization header. Raises Unauthenticated, Forbidden or HubUnreachable."""
@@ -143,6 +146,12 @@ class Identities:
         return _lead(catalog, caller) if caller.oversees and catalog is not None else caller
 
     async def _ask(self, key: bytes, token: str) -> Caller | GatewayError:
+        found = await self._ask_hub(key, token)
+        if isinstance(found, HubUnreachable):
+            self.unreachable_at = steady_ms()
+        return found
+
+    async def _ask_hub(self, key: bytes, token: str) -> Caller | GatewayError:
         try:
             answer = await self._client.get(self._url, headers={"Authorization": f"token {token}"})
         except httpx.HTTPError as error:

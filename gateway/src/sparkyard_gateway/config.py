@@ -70,6 +70,9 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL, without a password. Default: gateway.sqlite in state_dir."
     )
     database_password_file: Path | None = Field(None, description="File with the database's password, if it has one.")
+    database_wait_seconds: Annotated[float, Field(ge=0)] = Field(
+        60.0, description="How long a gateway that starts waits for a database server that does not answer yet."
+    )
     instance: str = Field("gateway", description="This gateway's name among several on one database.")
 
     homes_dir: Path | None = Field(

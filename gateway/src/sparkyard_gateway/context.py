@@ -157,7 +157,7 @@ def build(settings: Settings) -> Gateway:
     statements = Statements(settings, store, sessions, metrics)
     drivers = Drivers(settings, store, sessions, statements, metrics)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
-    reconciler = Reconciler(settings, store, sessions, backends)
+    reconciler = Reconciler(settings, store, sessions, backends, identities)
     readings.register(metrics, sessions, batches, store, catalog)
     return Gateway(
         settings=settings,

@@ -24,9 +24,11 @@ from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event
 from sparkyard_gateway.store.repository import Store
-from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.times import now_ms, steady_ms
 
 HELLO_SECONDS = 10.0
+BEGUN_SECONDS = 0.1
+"""After which a statement that still runs is written down as running."""
 LONGEST_REASON = 4000
 MOST_STAGES = 200
 """How many of a statement's stages are shown; one with more is told by the first of them."""
@@ -130,7 +132,8 @@ class Drivers:
         session.line = line
         self._metrics.drivers.inc()
         log.info("driver_connected", session=session.id, user=session.owner, pid=hello.pid)
-        line.send({"t": "welcome", "acked": session.applied, "epoch": session.epoch})
+        # What is in memory alone the driver shall say again: this gateway may be gone before it is written.
+        line.send({"t": "welcome", "acked": session.acked, "epoch": session.epoch})
         for statement in session.statements.values():
             statement.sent = False
         if session.state is SessionState.SHUTTING_DOWN:
@@ -166,11 +169,13 @@ class Drivers:
         self, session: LiveSession, line: Line, message: say.Ready | say.Failed | say.Begin | say.Done
     ) -> None:
         def acknowledge() -> None:
+            session.acked = max(session.acked, message.seq)
             line.send({"t": "ack", "seq": message.seq})
 
         if message.seq <= session.applied:
-            # Said again, because our word that it is written did not arrive.
-            self._store.update_session_soon(session.id, written=acknowledge)
+            # Said again, because our word that it is written did not arrive. A begin is acknowledged with its outcome.
+            if not isinstance(message, say.Begin):
+                self._store.update_session_soon(session.id, written=acknowledge)
             return
         session.applied = message.seq
         if isinstance(message, say.Ready):
@@ -187,7 +192,7 @@ class Drivers:
         session.app_id, session.spark_ui = message.app_id, message.spark_ui
         session.spark_version, session.python_version = message.spark_version, message.python_version
         session.ready_at, session.phase = now, None
-        session.active_at = now
+        session.used_at = steady_ms()
         if session.state is SessionState.STARTING:
             self._sessions.set_state(session, SessionState.IDLE)
             self._metrics.start_seconds.observe(max(0, now - session.created_at) / 1000)
@@ -222,10 +227,15 @@ class Drivers:
             statement.state = StatementState.RUNNING
         self._metrics.statement_wait_seconds.observe(max(0, now_ms() - statement.created_at) / 1000)
         statement.touch()
-        # Its row follows with the outcome; until then a restart learns of it from the driver again.
+        # Most are done sooner than this is worth a write; of one that goes on a restart shall know that it runs.
+        asyncio.get_running_loop().call_later(BEGUN_SECONDS, self._begun, session, statement)
+
+    def _begun(self, session: LiveSession, statement: LiveStatement) -> None:
+        if statement.state is StatementState.RUNNING:
+            self._store.begin_statement_soon(session.id, statement.id, statement.started_at)
 
     def _done(self, session: LiveSession, message: say.Done, written: Callable[[], None]) -> None:
-        session.active_at = now_ms()
+        session.used_at = steady_ms()
         statement = session.statements.get(message.statement)
         if statement is None or statement.state.final:
             self._store.update_session_soon(session.id, written=written, acked=message.seq)
@@ -236,7 +246,9 @@ class Drivers:
             statement.output = json.dumps(message.output, ensure_ascii=False, separators=(",", ":"))
         statement.truncated = message.truncated[:LONGEST_REASON] if message.truncated else None
         statement.progress = 1.0
-        statement.completed_at = message.at
+        statement.started_at = statement.started_at or message.at
+        # The driver's clock may have been set back meanwhile.
+        statement.completed_at = max(message.at, statement.started_at)
         statement.stages = []
         statement.touch()
         self._statements.pump(session)

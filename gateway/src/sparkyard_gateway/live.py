@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from sparkyard_gateway.states import Kind, SessionState, StatementState
 from sparkyard_gateway.store.models import SessionRecord, StatementRecord
-from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.times import now_ms, steady_ms
 
 
 class Signal:
@@ -101,7 +101,11 @@ class Printed:
 
 @dataclass(slots=True)
 class LiveStatement:
-    """One piece of code and what has become of it."""
+    """One piece of code and what has become of it.
+
+    `sent`: its driver may have it. `held`: it is not to be sent, as its cancelling is just being written down, by so
+    many.
+    """
 
     id: int
     kind: Kind
@@ -119,6 +123,7 @@ class LiveStatement:
     printed: Printed | None = None
     changed: Signal = field(default_factory=Signal)
     sent: bool = False
+    held: int = 0
 
     def touch(self) -> None:
         """Something about it has changed."""
@@ -176,8 +181,10 @@ class LiveSession:
 
     `line` is the connection to its driver while there is one; `applied` the number of the driver's last durable
     message whose effect is in memory (the database follows, and only then the driver is told to forget it);
-    `waiting` how many requests wait on it, which keeps its heartbeat going; `launching` is set
-    while its driver's process is being made, `late` when it took too long to start, and `task` ends it.
+    `acked` the last one of which the database has it all; `waiting` how many requests wait on it, which keeps its
+    heartbeat going; `launching` is set while its driver's process is being made, `late` when it took too long to
+    start, and `task` ends it. `born_at`, `heard_at` (by a client), `used_at` and `gone_at` are the steady clock's: all
+    that has to do with how long it lasts.
     """
 
     id: int
@@ -191,8 +198,10 @@ class LiveSession:
     spec: dict[str, Any]
     token_hash: str
     created_at: int
-    active_at: int
-    heartbeat_at: int
+    born_at: int = field(default_factory=steady_ms)
+    heard_at: int = field(default_factory=steady_ms)
+    used_at: int = field(default_factory=steady_ms)
+    gone_at: int = 0
     state: SessionState = SessionState.STARTING
     reason: str | None = None
     phase: str | None = None
@@ -203,6 +212,7 @@ class LiveSession:
     handle: dict[str, Any] | None = None
     epoch: int = 1
     applied: int = 0
+    acked: int = 0
     waiting: int = 0
     ready_at: int | None = None
     ended_at: int | None = None
@@ -234,7 +244,7 @@ class LiveSession:
 
     @classmethod
     def of(cls, record: SessionRecord) -> "LiveSession":
-        """From its row."""
+        """From its row, at a gateway's start: what nobody could use or ask about meanwhile counts as just used."""
         live = cls(
             id=record.id,
             owner=record.owner,
@@ -247,8 +257,8 @@ class LiveSession:
             spec=record.spec,
             token_hash=record.token_hash,
             created_at=record.created_at,
-            active_at=record.active_at,
-            heartbeat_at=now_ms(),
+            born_at=_steady(record.created_at),
+            gone_at=_steady(record.ended_at) if record.ended_at is not None else 0,
             state=SessionState(record.state),
             reason=record.reason,
             app_id=record.app_id,
@@ -258,6 +268,7 @@ class LiveSession:
             handle=record.handle,
             epoch=record.epoch,
             applied=record.acked,
+            acked=record.acked,
             ready_at=record.ready_at,
             ended_at=record.ended_at,
         )
@@ -273,6 +284,11 @@ class LiveSession:
     def knows_token(self, token: str) -> bool:
         """Whether this is the token its driver was given."""
         return hmac.compare_digest(token_hash(token), self.token_hash)
+
+
+def _steady(at: int) -> int:
+    """A point of the wall clock on the steady one; not in the future, should the clock have been set back meanwhile."""
+    return steady_ms() - max(0, now_ms() - at)
 
 
 def token_hash(token: str) -> str:

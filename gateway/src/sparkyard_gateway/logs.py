@@ -10,13 +10,14 @@ Tokens, code and settings never reach it: nothing logs headers, bodies or what d
 types and frames alone, and what looks like a token is struck out as a last guard.
 """
 
+import contextlib
 import logging
 import re
 import sys
 import traceback
 from collections.abc import Callable, MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -88,6 +89,21 @@ def _foreign(_logger: Any, _method: str, event: Event) -> Event:
     return event
 
 
+class _Forgiving:
+    """A stream on a disk that may be full: a line is lost then, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure(level: str, form: str, owners: Owners | None = None) -> None:
     """Set the log up, once, for this process."""
     shared: list[Any] = [
@@ -103,7 +119,7 @@ def configure(level: str, form: str, owners: Owners | None = None) -> None:
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Forgiving(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -3,6 +3,9 @@
 At start every session in the database is taken up again: its driver is looked for, adopted where it lives, declared
 dead where it does not. After that the sweep ends what nobody uses, hides what ended long ago, and keeps logs in
 bounds. Deaths are not found here: a backend reports them as they happen.
+
+Whatever lasts is measured by the steady clock, and only while clients could be heard: no session ends because the hub,
+the database or this process was away for a while, or because somebody set the clock.
 """
 
 import asyncio
@@ -10,16 +13,20 @@ import time
 
 import structlog
 
+from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import Backend, Ended
 from sparkyard_gateway.backends.local import LocalBackend
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import SessionState
+from sparkyard_gateway.store.models import SessionRecord
 from sparkyard_gateway.store.repository import Store
-from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.times import now_ms, steady_ms
 
 HOUSEKEEPING_SECONDS = 60.0
+INATTENTIVE_SECONDS = 5.0
+"""A sweep that comes so much late tells that this process was stopped, and heard nobody."""
 
 log = structlog.get_logger(__name__)
 
@@ -27,12 +34,23 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """The sweep."""
 
-    def __init__(self, settings: Settings, store: Store, sessions: Sessions, backends: dict[str, Backend]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        sessions: Sessions,
+        backends: dict[str, Backend],
+        identities: Identities,
+    ) -> None:
         self._settings = settings
+        self._identities = identities
         self._store = store
         self._sessions = sessions
         self._backends = backends
         self._housekept = 0.0
+        self._swept_at = steady_ms()
+        self._heard_since = self._swept_at
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
@@ -51,18 +69,26 @@ class Reconciler:
         for session in running:
             await self._take_up(session)
         for record in await self._store.removed_with_driver():
-            backend = self._backends[record.backend]
-            handle = record.handle or await backend.adopt(record.id, None)
-            await backend.stop(record.id, handle, self._settings.stop_grace_seconds)
-            await backend.forget(record.id, keep_log=True)
-            self._store.update_session_soon(record.id, ended_at=now_ms())
+            # Beside all else: a driver that does not heed takes its time, and nobody shall wait for it.
+            ending = asyncio.create_task(self._end_removed(record), name=f"end-{record.id}")
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
         if running:
             log.info("sessions_recovered", sessions=len(running))
+
+    async def _end_removed(self, record: SessionRecord) -> None:
+        backend = self._backends[record.backend]
+        handle = record.handle or await backend.adopt(record.id, None)
+        await backend.stop(record.id, handle, self._settings.stop_grace_seconds)
+        await backend.forget(record.id, keep_log=True)
+        self._store.update_session_soon(record.id, ended_at=now_ms())
 
     async def _take_up(self, session: LiveSession) -> None:
         backend = self._backends[session.backend]
         known = session.handle is not None
         session.handle = await backend.adopt(session.id, session.handle)
+        if session.current is not None and session.handle is not None:
+            session.current.sent = True  # or not: until its driver has called again nobody knows
         if session.handle is None and not known and session.state is SessionState.STARTING:
             await self._sessions.start_again(session)
         elif session.handle is None:
@@ -89,13 +115,18 @@ class Reconciler:
 
     async def sweep(self) -> None:
         """One round."""
-        now = now_ms()
+        now = steady_ms()
+        if now - self._swept_at > self._settings.sweep_seconds * 1000 + INATTENTIVE_SECONDS * 1000:
+            self._heard_since = now  # this process was stopped for a while
+        if not self._store.healthy:
+            self._heard_since = now
+        self._swept_at = now
+        heard_since = max(self._heard_since, self._identities.unreachable_at)
         for session in list(self._sessions.live.values()):
             if session.ended.is_set():
-                ended = session.ended_at or 0
-                if not session.removed and now - ended > self._settings.finished_retention_seconds * 1000:
+                if not session.removed and now - session.gone_at > self._settings.finished_retention_seconds * 1000:
                     self._sessions.hide(session)
-            elif session.state.active and (reason := overdue(session, now)) is not None:
+            elif session.state.active and (reason := overdue(session, now, heard_since)) is not None:
                 self._sessions.end(session, reason)
         if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
             self._housekept = time.monotonic()
@@ -109,9 +140,10 @@ class Reconciler:
                     )
 
 
-def overdue(session: LiveSession, now: int) -> str | None:
-    """Why an active session must end now, if it must."""
-    silent, age, unused = now - session.heartbeat_at, now - session.created_at, now - session.active_at
+def overdue(session: LiveSession, now: int, heard_since: int = 0) -> str | None:
+    """Why an active session must end now, if it must; all clients could be heard since `heard_since`."""
+    silent, unused = now - max(session.heard_at, heard_since), now - max(session.used_at, heard_since)
+    age = now - session.born_at
     heartbeat, lifetime, idle = session.heartbeat_seconds, session.lifetime_seconds, session.idle_timeout_seconds
     if heartbeat and not session.waiting and silent > heartbeat * 1000:
         return f"No client asked about the session for {heartbeat} s, its heartbeat timeout."

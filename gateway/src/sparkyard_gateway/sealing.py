@@ -13,6 +13,8 @@ import time
 from typing import Any
 
 TAG_BYTES = 24
+SKEW_SECONDS = 60
+"""How far the clocks of two gateways may differ."""
 
 
 class Seal:
@@ -23,11 +25,12 @@ class Seal:
 
     def seal(self, seconds: float, **content: Any) -> str:
         """A text that holds `content` for some seconds; safe in a cookie, a path and a query."""
-        payload = json.dumps({**content, "until": int(time.time() + seconds)}, separators=(",", ":")).encode()
+        now = int(time.time())
+        payload = json.dumps({**content, "from": now, "until": now + int(seconds)}, separators=(",", ":")).encode()
         return _encode(payload + self._tag(payload))
 
     def open(self, text: str | None) -> dict[str, Any] | None:
-        """What was sealed; None where it is not ours, or its time is up."""
+        """What was sealed; None where it is not ours, its time is up, or has not come: a clock was set back."""
         try:
             sealed = base64.urlsafe_b64decode((text or "") + "=" * (-len(text or "") % 4))
         except (binascii.Error, ValueError):
@@ -36,7 +39,7 @@ class Seal:
         if not payload or not hmac.compare_digest(tag, self._tag(payload)):
             return None
         content: dict[str, Any] = json.loads(payload)
-        return content if content["until"] > time.time() else None
+        return content if content["from"] - SKEW_SECONDS <= time.time() < content["until"] else None
 
     def _tag(self, payload: bytes) -> bytes:
         return hmac.digest(self._key, payload, hashlib.sha256)[:TAG_BYTES]

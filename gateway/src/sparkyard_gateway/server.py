@@ -52,7 +52,7 @@ def serve(settings: Settings) -> int:
         gateway = context.build(settings)
         owners.of = gateway.owner_of
         lock = _lock(settings.state_dir)
-        if gateway.database.prepare():
+        if gateway.database.prepare(settings.database_wait_seconds):
             log.info("database_upgraded", url=gateway.database.url.render_as_string())
     except CatalogError as error:
         return _refuse(f"the catalog is refused:\n{error}")
@@ -92,7 +92,12 @@ def serve(settings: Settings) -> int:
     server = _Server(config, gateway)
     uvloop.run(server.serve(sockets=[listener]))
     lock.close()
-    return 0 if server.started else FAILED_TO_START
+    code = 0 if server.started else FAILED_TO_START
+    if gateway.database.stuck:
+        # A thread waits for a database that says nothing, and would keep this process for as long.
+        log.warning("gateway_cut_off", why="the database does not answer")
+        os._exit(code)
+    return code
 
 
 def _lock(folder: Path) -> TextIO:

@@ -9,7 +9,7 @@ finish.
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -29,11 +29,13 @@ from sparkyard_gateway.starts import Starts
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, Store
-from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.times import now_ms, steady_ms
 from sparkyard_gateway.wire import SessionRequest
 
 DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the driver gone; what remains goes on behind it."""
+LAST_WORDS = 5
+"""How many lines of a dead driver's log a statement that died with it shows."""
 HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
 
@@ -72,7 +74,7 @@ class Sessions:
         session = ownership.find(caller, reference, self.live)
         if session.owner == caller.name:
             # Somebody who looks in doesn't keep a session alive that its owner's client has left.
-            session.heartbeat_at = now_ms()
+            session.heard_at = steady_ms()
         return session
 
     def visible(self, caller: Caller) -> list[LiveSession]:
@@ -133,8 +135,6 @@ class Sessions:
             spec=new.spec,
             token_hash=new.token_hash,
             created_at=now,
-            active_at=now,
-            heartbeat_at=now,
         )
         self.live[number] = session
         self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{number}")
@@ -177,8 +177,11 @@ class Sessions:
     async def start_again(self, session: LiveSession) -> None:
         """Start the driver of a session whose gateway died before it had started one.
 
-        With a new token and the next epoch: should that driver come up after all, it is not let in.
+        With a new token and the next epoch: should that driver come up after all, it is not let in. What may be left
+        of it is ended first: the two would share a folder.
         """
+        await self._backends[session.backend].stop(session.id, None, 0)
+        await self._backends[session.backend].forget(session.id, keep_log=True)
         token = secrets.token_urlsafe(32)
         session.token_hash, session.epoch = token_hash(token), session.epoch + 1
         await self._store.update_session(session.id, token_hash=session.token_hash, epoch=session.epoch)
@@ -263,10 +266,10 @@ class Sessions:
             self._metrics.starts.labels(session.profile, outcome).inc()
         session.state = SessionState.DEAD
         session.phase = None
-        session.ended_at = now_ms()
+        session.ended_at, session.gone_at = now_ms(), steady_ms()
         for statement in session.statements.values():
             if not statement.state.final:
-                self.fail_statement(session, statement, session.reason or ended.reason)
+                self.fail_statement(session, statement, session.reason or ended.reason, self._last_words(session))
         session.ended.set()
         session.changed.fire()
         self._store.update_session_soon(
@@ -280,13 +283,18 @@ class Sessions:
         )
 
     def _with_last_words(self, session: LiveSession, ended: Ended) -> str:
-        lines = self._backends[session.backend].log_tail(session.id, 5)
-        last = next((line.strip() for line in reversed(lines) if line.strip() not in {"", "stdout:", "stderr:"}), None)
-        return f"{ended.reason} Its last line: {last[:500]}" if last else ended.reason
+        words = self._last_words(session)
+        return f"{ended.reason} Its last line: {words[-1][:500]}" if words else ended.reason
 
-    def fail_statement(self, session: LiveSession, statement: LiveStatement, reason: str) -> None:
+    def _last_words(self, session: LiveSession) -> list[str]:
+        lines = map(str.strip, self._backends[session.backend].log_tail(session.id, LAST_WORDS))
+        return [line for line in lines if line not in {"", "stdout:", "stderr:"}]
+
+    def fail_statement(
+        self, session: LiveSession, statement: LiveStatement, reason: str, last_words: Sequence[str] = ()
+    ) -> None:
         """A statement that its driver can no longer answer."""
-        statement.output = not_run(statement, reason)
+        statement.output = not_run(statement, reason, last_words)
         statement.state = StatementState.AVAILABLE
         statement.progress = 1.0
         statement.completed_at = now_ms()
@@ -323,13 +331,17 @@ class Sessions:
         self._finish(session, Ended("The session was stopped.", clean=True))
         await backend.forget(session.id, keep_log=True)
 
+    async def stop(self, session: LiveSession, reason: str) -> None:
+        """Begin to end a session, and return when that is written down; it stays listed as dead."""
+        if session.state.active:
+            await self._store.update_session(session.id, state=SessionState.SHUTTING_DOWN, reason=reason)
+        self.end(session, reason)
+
     async def delete(self, session: LiveSession, by: str | None = None) -> None:
         """End a session and show it no more; `by` whom, where that is known."""
-        now = now_ms()
         if not session.removed:
+            await self._store.remove_session(session.id, now_ms(), by)
             session.removed = True
-            event = Event(at=now, session_id=session.id, event="deleted", detail={"by": by} if by else {})
-            await self._store.update_session(session.id, removed_at=now, event=event)
         ending = self.end(session, session.reason)
         await asyncio.wait({ending}, timeout=DELETE_WAIT_SECONDS)
         ending.add_done_callback(lambda _task: self.live.pop(session.id, None))

@@ -20,7 +20,7 @@ from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import Kind, SessionState, StatementState
 from sparkyard_gateway.store.repository import DuplicateError, Store
-from sparkyard_gateway.times import now_ms
+from sparkyard_gateway.times import now_ms, steady_ms
 from sparkyard_gateway.wire import CompletionRequest, StatementRequest
 
 COMPLETION_SECONDS = 5.0
@@ -53,12 +53,7 @@ class Statements:
 
     async def submit(self, session: LiveSession, request: StatementRequest, key: str | None) -> LiveStatement:
         """Take a statement: it is written down, and sent as soon as the driver is free."""
-        kind = request.kind or session.kind
-        if kind is Kind.SHARED:
-            raise BadRequest(
-                "Code type should be specified if session kind is shared: name the statement's kind, "
-                "one of spark, pyspark, sparkr, sql."
-            )
+        kind = _kind_of(session, request)
         if not session.state.active:
             raise SessionNotActive(_inactive(session))
         if key is not None and (known := await self._of_key(session, key)) is not None:
@@ -83,7 +78,7 @@ class Statements:
         session.statements[statement.id] = statement
         if key is not None:
             session.keys[key] = statement.id
-        session.active_at = now_ms()
+        session.used_at = steady_ms()
         if session.state.active:
             self.pump(session)
         else:
@@ -110,7 +105,7 @@ class Statements:
             return
         current = session.current
         self._sessions.set_state(session, SessionState.IDLE if current is None else SessionState.BUSY)
-        if current is None or current.sent or session.line is None:
+        if current is None or current.sent or current.held or session.line is None:
             return
         current.sent = True
         session.line.send({"t": "execute", "statement": current.id, "code": current.code, "kind": current.kind})
@@ -194,7 +189,7 @@ class Statements:
             await statement.changed.wait_until(news, seconds)
         finally:
             session.waiting -= 1
-            session.heartbeat_at = now_ms()
+            session.heard_at = steady_ms()
 
     async def cancel(self, session: LiveSession, number: int) -> None:
         """Ask for a statement to stop; one that is unknown or done is left alone, as in Livy."""
@@ -202,18 +197,30 @@ class Statements:
         if statement is None or statement.state.final:
             return
         if statement.state is StatementState.WAITING and not statement.sent:
-            statement.state = StatementState.CANCELLED
-            statement.progress = 1.0
-            statement.completed_at = now_ms()
-            statement.touch()
-            self._store.finish_statement_soon(statement.record(session.id))
-            self.pump(session)
+            await self._cancel_waiting(session, statement)
             return
-        statement.state = StatementState.CANCELLING
-        statement.touch()
-        self._store.update_statement_soon(session.id, number, {"state": statement.state})
+        # The driver first: a database that is away must not keep anybody from stopping their code.
         if session.line is not None:
             session.line.send({"t": "cancel", "statement": number})
+        await self._store.cancel_statement(session.id, number)
+        if not statement.state.final:
+            statement.state = StatementState.CANCELLING
+            statement.touch()
+
+    async def _cancel_waiting(self, session: LiveSession, statement: LiveStatement) -> None:
+        """One that its driver has not seen. The caller is answered when it can no longer be run, whatever happens."""
+        statement.held += 1
+        now = now_ms()
+        try:
+            await self._store.update_statement(
+                session.id, statement.id, state=StatementState.CANCELLED, progress=1.0, completed_at=now
+            )
+            if not statement.state.final:
+                statement.state, statement.progress, statement.completed_at = StatementState.CANCELLED, 1.0, now
+                statement.touch()
+        finally:
+            statement.held -= 1
+            self.pump(session)
 
     async def interrupt(self, session: LiveSession) -> None:
         """Cancel all that is not done: what waits first, so that none of it begins when what runs has stopped."""
@@ -260,6 +267,18 @@ def within(numbers: list[int], sizes: Mapping[int, int], limit: int) -> list[int
         if total > limit and position:
             return numbers[:position]
     return numbers
+
+
+def _kind_of(session: LiveSession, request: StatementRequest) -> Kind:
+    kind = request.kind or session.kind
+    if kind is Kind.SHARED:
+        raise BadRequest(
+            "Code type should be specified if session kind is shared: name the statement's kind, "
+            "one of spark, pyspark, sparkr, sql."
+        )
+    if "\0" in request.code:
+        raise BadRequest("The code holds a NUL character, which belongs to no language: take it out.")
+    return kind
 
 
 def _inactive(session: LiveSession) -> str:

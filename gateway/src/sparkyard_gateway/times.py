@@ -1,4 +1,8 @@
-"""Points and spans of time: milliseconds since the epoch, and Spark's time strings."""
+"""Points and spans of time: milliseconds since the epoch, and Spark's time strings.
+
+What is shown and written down is the wall clock's (`now_ms`), which somebody may set at any time; what lasts is
+measured by `steady_ms` alone.
+"""
 
 import re
 import time
@@ -10,6 +14,11 @@ _SPAN = re.compile(r"(\d{1,15})\s*([a-z]*)", re.ASCII)
 def now_ms() -> int:
     """This moment, as Livy's ``started`` and ``completed`` count it."""
     return time.time_ns() // 1_000_000
+
+
+def steady_ms() -> int:
+    """A clock for durations: it never jumps, and means nothing to another process."""
+    return time.monotonic_ns() // 1_000_000
 
 
 def span_seconds(text: str) -> float:

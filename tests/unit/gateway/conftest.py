@@ -3,6 +3,7 @@
 hub         a stand-in of the hub that knows the people below
 gateway     a gateway of this module's own, its drivers simulated
 as_alice, as_bob, as_ada ...   clients with these people's tokens
+postgres    a real PostgreSQL, started once for all tests that ask for it
 
 Alice and Bob have nothing to do with each other, but that both are of the team `crew`, which Lee leads: with a token
 that oversees, while that of Lee's notebook does not. Olga leads another team. `etl` is a service account of the crew's,
@@ -18,6 +19,7 @@ import pytest
 
 from sparkyard_gateway.auth import OVERSEE
 from support import hub_stand_in
+from support import postgres as postgresql
 from support.hub_stand_in import SERVER_TOKEN_SCOPES, HubStandIn
 from support.running_gateway import RunningGateway
 
@@ -69,6 +71,12 @@ def hub() -> Iterator[HubStandIn]:
     with hub_stand_in.running() as running:
         admit_people(running)
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.Postgres]:
+    with postgresql.running() as server:
+        yield server
 
 
 StartGateway = Callable[..., RunningGateway]

@@ -1,15 +1,17 @@
-"""The store: written in order, kept while the database is away, and brought up to its version."""
+"""The store, on SQLite and on PostgreSQL: written in order, once, and brought up to its version."""
 
 import asyncio
 import dataclasses
-import sqlite3
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event
+from sqlalchemy import text
 
 from sparkyard_gateway.errors import StoreUnavailable
 from sparkyard_gateway.store import migrations
@@ -25,10 +27,19 @@ NEW = NewSession(
 )  # fmt: skip
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """Where an empty database is."""
+    if request.param == "sqlite":
+        return database_url(None, tmp_path, None)
+    postgres = request.getfixturevalue("postgres")
+    return database_url(postgres.url(postgres.new_database()), tmp_path, None)
+
+
 @pytest.fixture
-async def database(tmp_path):
-    made = Database(database_url(None, tmp_path, None))
-    migrations.upgrade(made.engine)
+async def database(url):
+    made = Database(url)
+    made.prepare()
     made.open()
     yield made
     await made.close()
@@ -40,25 +51,42 @@ def store(database):
 
 
 def _statement(number: int, **values) -> StatementRecord:
-    return StatementRecord(session_id=1, id=number, kind="pyspark", code="1", state="waiting", created_at=1, **values)
+    known = {"session_id": 1, "kind": "pyspark", "code": "1", "state": "waiting", "created_at": 1}
+    return StatementRecord(id=number, **{**known, **values})
 
 
-def test_the_versions_lead_to_the_tables_of_the_models(tmp_path):
-    made = Database(database_url(None, tmp_path, None))
+def test_the_versions_lead_to_the_tables_of_the_models(url):
+    made = Database(url)
     assert migrations.upgrade(made.engine)
     assert not migrations.upgrade(made.engine)
     with made.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    made.engine.dispose()
     assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [migrations.HEAD]
 
 
-def test_a_database_of_a_later_version_is_not_touched(tmp_path):
-    made = Database(database_url(None, tmp_path, None))
+def test_a_database_of_a_later_version_is_not_touched(url):
+    made = Database(url)
     migrations.upgrade(made.engine)
-    with sqlite3.connect(tmp_path / "gateway.sqlite") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with made.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreUnavailable, match="9999, and this gateway knows none later"):
         made.prepare()
+    made.engine.dispose()
+
+
+def test_gateways_that_start_at_once_bring_it_up_to_its_version_once(postgres, tmp_path):
+    url = database_url(postgres.url(postgres.new_database()), tmp_path, None)
+    together = threading.Barrier(4)
+
+    def prepare(_number):
+        made = Database(url)
+        together.wait()
+        made.prepare()
+        made.engine.dispose()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(prepare, range(4))) == [None] * 4
 
 
 def test_a_file_that_is_no_database_is_a_sentence(tmp_path):
@@ -67,11 +95,16 @@ def test_a_file_that_is_no_database_is_a_sentence(tmp_path):
         Database(database_url(None, tmp_path, None)).prepare()
 
 
-async def test_ids_are_never_used_twice(store, tmp_path):
+def test_a_server_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(StoreUnavailable, match=r"cannot be used: .*No such file"):
+        Database(database_url(f"postgresql://sparkyard@/nosuch?host={tmp_path}", tmp_path, None)).prepare()
+
+
+async def test_ids_are_never_used_twice(store, database):
     first = await store.add_session(NEW, "created")
-    with sqlite3.connect(tmp_path / "gateway.sqlite") as connection:
-        connection.execute("DELETE FROM events")
-        connection.execute("DELETE FROM sessions")
+    with database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM events"))
+        connection.execute(text("DELETE FROM sessions"))
     assert await store.add_session(NEW, "created") == first + 1
 
 
@@ -97,6 +130,40 @@ async def test_one_that_fails_does_not_take_its_neighbours_with_it(store):
     assert [each.id for each in await store.statement_range(1, 0, 9)] == [0, 1]
 
 
+async def test_a_change_that_cannot_be_ends_neither_the_writer_nor_its_neighbours(store, database):
+    def stumbles(_connection):
+        raise ValueError("a mistake of ours")
+
+    number = await store.add_session(NEW, "created")
+    database.write_soon(stumbles)
+    store.update_session_soon(number, reason="after it")
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        await database.write(stumbles)
+    assert database.healthy
+    (session,) = await store.shown_sessions()
+    assert session.reason == "after it"
+
+
+async def test_what_a_driver_says_cannot_make_a_change_impossible(store):
+    number = await store.add_session(NEW, "created")
+    await store.add_statement(_statement(0))
+    written = asyncio.Event()
+    hostile = json.loads('{"ms": NaN, "more": [Infinity, "\\u0000"]}')
+    store.update_session_soon(
+        number,
+        reason="the end\0" * 2,
+        app_id="x" * 4096,
+        spark_version="\0" * 100,
+        event=Event(at=2, session_id=number, event="ready", detail=hostile),
+    )
+    store.finish_statement_soon(_statement(0, output='{"a":"\0"}', state="available"), written=written.set)
+    await asyncio.wait_for(written.wait(), 10)
+    (session,) = await store.shown_sessions()
+    assert (session.reason, session.app_id) == ("the end\N{REPLACEMENT CHARACTER}" * 2, "x" * 255)
+    assert (await store.session_events(number))[1].detail == {"ms": None, "more": [None, "\0"]}
+    assert (await store.statement(number, 0)).state == "available"
+
+
 async def test_an_outcome_and_its_acknowledgement_are_one(store):
     await store.add_session(NEW, "created")
     await store.add_statement(_statement(0))
@@ -108,46 +175,20 @@ async def test_an_outcome_and_its_acknowledgement_are_one(store):
     assert (await store.statement(1, 0)).output == "{}"
 
 
-async def test_what_nobody_waits_for_is_kept_while_the_database_is_away(store, database, tmp_path):
-    await store.add_session(NEW, "created")
-    holder = sqlite3.connect(tmp_path / "gateway.sqlite", isolation_level=None)
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=50")
-    database.engine.dispose()
-
-    @event.listens_for(database.engine, "connect")
-    def impatient(connection, _record):
-        connection.execute("PRAGMA busy_timeout=20")
-
-    holder.execute("BEGIN EXCLUSIVE")
-    store.update_session_soon(1, reason="first")
-    store.update_session_soon(1, reason="second")
-    with pytest.raises(StoreUnavailable, match="Try again shortly"):
-        await store.add_statement(_statement(0))
-    await asyncio.sleep(0.1)
-    assert not store.healthy
-    holder.execute("COMMIT")
-    for _ in range(100):
-        await asyncio.sleep(0.05)
-        if store.healthy:
-            break
-    (session,) = await store.shown_sessions()
-    assert session.reason == "second"
-    assert await store.statement_range(1, 0, 9) == []
-
-
-async def test_closing_writes_what_is_queued(tmp_path):
-    made = Database(database_url(None, tmp_path, None))
-    migrations.upgrade(made.engine)
+async def test_closing_writes_what_is_queued(url):
+    made = Database(url)
+    made.prepare()
     made.open()
     store = Store(made)
     await store.add_session(NEW, "created")
     for number in range(200):
         store.update_session_soon(1, reason=str(number), event=Event(at=number, session_id=1, event="e"))
     await made.close()
-    with sqlite3.connect(tmp_path / "gateway.sqlite") as connection:
-        assert connection.execute("SELECT reason FROM sessions").fetchone() == ("199",)
-        assert connection.execute("SELECT count(*) FROM events").fetchone() == (201,)
+    again = Database(url)
+    with again.engine.connect() as connection:
+        assert connection.execute(text("SELECT reason FROM sessions")).scalar() == "199"
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 201
+    again.engine.dispose()
 
 
 async def test_events_tell_what_happened(store):
@@ -162,17 +203,20 @@ async def test_events_tell_what_happened(store):
 
 def test_the_password_comes_from_its_file_and_is_not_shown(tmp_path):
     (tmp_path / "password").write_text("s3cret\n")
-    url = database_url("postgresql+psycopg://sparkyard@db/sparkyard", tmp_path, tmp_path / "password")
-    assert url.password == "s3cret"
+    url = database_url("postgresql://sparkyard@db/sparkyard", tmp_path, tmp_path / "password")
+    assert (url.password, url.drivername) == ("s3cret", "postgresql+psycopg")
     assert "s3cret" not in str(url)
 
 
-async def test_sqlite_runs_with_a_write_ahead_log(store, database, tmp_path):
-    with database.engine.connect() as connection:
+async def test_sqlite_runs_with_a_write_ahead_log(tmp_path):
+    made = Database(database_url(None, tmp_path, None))
+    made.prepare()
+    with made.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
     assert {path.name for path in tmp_path.iterdir()} >= {"gateway.sqlite", "gateway.sqlite-wal"}
+    made.engine.dispose()
 
 
 BATCH = NewBatch(

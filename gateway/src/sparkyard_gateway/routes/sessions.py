@@ -143,7 +143,7 @@ async def delete_session(caller: ACaller, gateway: AGateway, session: OwnedSessi
 async def stop_session(caller: ACaller, gateway: AGateway, session: StoppableSession) -> Response:
     """End a session; it stays listed as dead."""
     by = "on request" if caller.name == session.owner else f"by {caller.name}"
-    gateway.sessions.end(session, f"The session was stopped {by}.")
+    await gateway.sessions.stop(session, f"The session was stopped {by}.")
     return Response(status_code=204)
 
 

@@ -8,7 +8,7 @@ session is no longer shown to clients; the row itself stays for the record.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
@@ -22,9 +22,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
 
 metadata = MetaData(
     naming_convention={
@@ -34,6 +38,35 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+class Said(TypeDecorator[str]):
+    """Text as somebody else's process said it: PostgreSQL would refuse a NUL."""
+
+    impl: Any = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: "Dialect") -> str | None:
+        """NULs made visible."""
+        del dialect
+        return None if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+class SaidLine(Said):
+    """The same, cut to what its column holds."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def process_bind_param(self, value: str | None, dialect: "Dialect") -> str | None:
+        """NULs made visible, and no longer than the column."""
+        said = super().process_bind_param(value, dialect)
+        return None if said is None else said[: self.length]
+
 
 sessions = Table(
     "sessions",
@@ -48,11 +81,11 @@ sessions = Table(
     Column("request", JSON, nullable=False),
     Column("spec", JSON, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("reason", Text),
-    Column("app_id", String(255)),
-    Column("spark_ui", String(255)),
-    Column("spark_version", String(64)),
-    Column("python_version", String(64)),
+    Column("reason", Said),
+    Column("app_id", SaidLine(255)),
+    Column("spark_ui", SaidLine(255)),
+    Column("spark_version", SaidLine(64)),
+    Column("python_version", SaidLine(64)),
     Column("handle", JSON),
     Column("token_hash", String(64), nullable=False),
     Column("gateway", String(255), nullable=False),
@@ -85,11 +118,11 @@ statements = Table(
     Column("session_id", Integer, ForeignKey("sessions.id"), primary_key=True, autoincrement=False),
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
-    Column("code", Text, nullable=False),
+    Column("code", Said, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("output", Text),
+    Column("output", Said),
     Column("progress", Float, nullable=False, server_default="0"),
-    Column("truncated", Text),
+    Column("truncated", Said),
     Column("idempotency_key", String(255)),
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger, nullable=False, server_default="0"),

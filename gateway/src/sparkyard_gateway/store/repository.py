@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Update, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sparkyard_gateway.store.database import Database
@@ -42,26 +42,50 @@ class Store:
 
     async def add_session(self, new: NewSession, event: str) -> int:
         """Write a new session and its first event; returns its id. Raises DuplicateError."""
+        made: list[int] = []
 
         def change(connection: Connection) -> int:
             key = connection.execute(_INSERT_SESSION, dataclasses.asdict(new)).inserted_primary_key
             if key is None:
                 raise RuntimeError("the database gave the new session no id")
             number = int(key[0])
+            made[:] = [number]
             detail = {"owner": new.owner, "profile": new.profile, "kind": new.kind}
             connection.execute(
                 _INSERT_EVENT, {"at": new.created_at, "session_id": number, "event": event, "detail": detail}
             )
             return number
 
+        def undo(connection: Connection) -> None:
+            connection.execute(delete(events).where(events.c.session_id.in_(made)))
+            connection.execute(delete(sessions).where(sessions.c.id.in_(made)))
+
         try:
-            return await self._database.write(change)
+            return await self._database.write(change, undo)
         except IntegrityError as error:
             raise DuplicateError from error
 
     async def update_session(self, number: int, /, *, event: Event | None = None, **values: Any) -> None:
         """Change a session's row and return when it is written."""
         await self._database.write(lambda connection: _update_session(connection, number, values, event))
+
+    async def remove_session(self, number: int, at: int, by: str | None = None) -> None:
+        """Show a session no more, and return when that is written."""
+        event = Event(at=at, session_id=number, event="deleted", detail={"by": by} if by else {})
+        mine: list[bool] = []
+
+        def change(connection: Connection) -> None:
+            shown = sessions.c.id == number, sessions.c.removed_at.is_(None)
+            mine[:] = [connection.execute(update(sessions).where(*shown).values(removed_at=at)).rowcount == 1]
+            if mine[0]:
+                connection.execute(_INSERT_EVENT, dataclasses.asdict(event))
+
+        def undo(connection: Connection) -> None:
+            if mine[0]:
+                _update_session(connection, number, {"removed_at": None}, None)
+                connection.execute(delete(events).where(events.c.session_id == number, events.c.event == event.event))
+
+        await self._database.write(change, undo)
 
     def update_session_soon(
         self,
@@ -99,16 +123,29 @@ class Store:
     async def add_statement(self, record: StatementRecord) -> None:
         """Write a statement before it is sent to its driver. Raises DuplicateError."""
         values = dataclasses.asdict(record)
+        undo = delete(statements).where(statements.c.session_id == record.session_id, statements.c.id == record.id)
         try:
-            await self._database.write(lambda connection: connection.execute(_INSERT_STATEMENT, values))
+            await self._database.write(
+                lambda connection: connection.execute(_INSERT_STATEMENT, values),
+                lambda connection: connection.execute(undo),
+            )
         except IntegrityError as error:
             raise DuplicateError from error
 
-    def update_statement_soon(self, session_id: int, number: int, values: Mapping[str, Any]) -> None:
-        """Change a statement's row with the next commit."""
-        query = (
-            update(statements).where(statements.c.session_id == session_id, statements.c.id == number).values(**values)
-        )
+    async def update_statement(self, session_id: int, number: int, **values: Any) -> None:
+        """Change a statement's row and return when it is written."""
+        query = _statement(session_id, number).values(**values)
+        await self._database.write(lambda connection: connection.execute(query))
+
+    async def cancel_statement(self, session_id: int, number: int) -> None:
+        """Write down that a statement is to be cancelled, unless it is done, and return when it is written."""
+        query = _statement(session_id, number).where(statements.c.state.not_in(_FINAL)).values(state="cancelling")
+        await self._database.write(lambda connection: connection.execute(query))
+
+    def begin_statement_soon(self, session_id: int, number: int, started_at: int) -> None:
+        """Write down that a statement runs, with the next commit, unless more has become of it."""
+        waits = _statement(session_id, number).where(statements.c.state == "waiting")
+        query = waits.values(state="running", started_at=started_at)
         self._database.write_soon(lambda connection: connection.execute(query))
 
     def finish_statement_soon(
@@ -129,7 +166,7 @@ class Store:
         query = (
             select(statements)
             .where(statements.c.session_id.in_(list(session_ids)))
-            .where(statements.c.state.not_in(("available", "cancelled")))
+            .where(statements.c.state.not_in(_FINAL))
             .order_by(statements.c.session_id, statements.c.id)
         )
         return await self._database.read(
@@ -194,6 +231,7 @@ class Store:
         )
 
 
+_FINAL = ("available", "cancelled")
 _INSERT_SESSION = insert(sessions)
 _INSERT_STATEMENT = insert(statements)
 _INSERT_EVENT = insert(events)
@@ -208,6 +246,10 @@ _FINISH_STATEMENT = (
     )
 )
 _ACK = update(sessions).where(sessions.c.id == bindparam("number")).values(acked=bindparam("new_acked"))
+
+
+def _statement(session_id: int, number: int) -> Update:
+    return update(statements).where(statements.c.session_id == session_id, statements.c.id == number)
 
 
 def _update_session(connection: Connection, number: int, values: Mapping[str, Any], event: Event | None) -> None:

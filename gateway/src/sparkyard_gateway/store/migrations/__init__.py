@@ -7,6 +7,9 @@ from sqlalchemy import Engine, inspect, text
 HEAD = "0002"
 """The version this code is written for; a test keeps it equal to the last file in versions/."""
 
+_LOCK = 7_302_026
+"""PostgreSQL's advisory lock of whoever brings the database up to its version."""
+
 
 class NewerDatabaseError(Exception):
     """The database was used by a later gateway."""
@@ -38,6 +41,9 @@ def upgrade(engine: Engine) -> bool:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # Of several gateways that start at once one does it, and the others find it done.
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
     return True
