@@ -18,10 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import GatewayError, Shape
-from sparkyard_gateway.routes import driver, health, sessions, spark_ui, statements
+from sparkyard_gateway.routes import driver, health, records, sessions, spark_ui, statements
 from sparkyard_gateway.wire import CompletionRequest, SessionRequest, StatementRequest
 
-ROUTERS = (sessions.router, statements.router, health.router, spark_ui.router, driver.router)
+ROUTERS = (sessions.router, statements.router, records.router, health.router, spark_ui.router, driver.router)
 BODIES = (SessionRequest, StatementRequest, CompletionRequest)
 GZIP_FROM_BYTES = 1024
 JSON = "application/json"

@@ -13,9 +13,11 @@ from sparkyard_gateway.backends.base import Backend, Ended
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.reconciler import Reconciler
+from sparkyard_gateway.records import Records
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
@@ -41,6 +43,8 @@ class Gateway:
     drivers: Drivers
     reconciler: Reconciler
     metrics: Metrics
+    logs: DriverLogs
+    records: Records
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
     closing: bool = False
@@ -73,6 +77,7 @@ class Gateway:
                 await asyncio.wait(endings)
         await self.database.close()
         await self.hub.aclose()
+        self.logs.close()
         if self.spark_ui is not None:
             await self.spark_ui.close()
 
@@ -100,7 +105,8 @@ def build(settings: Settings) -> Gateway:
         settings.identity_cache_size,
     )
     backends: dict[str, Backend] = {}
-    sessions = Sessions(settings, store, backends, catalog, metrics)
+    logs = DriverLogs(backends)
+    sessions = Sessions(settings, store, backends, catalog, metrics, logs)
 
     def when_ended(number: int, ended: Ended) -> None:
         sessions.driver_ended(number, ended)
@@ -139,6 +145,8 @@ def build(settings: Settings) -> Gateway:
         drivers=drivers,
         reconciler=reconciler,
         metrics=metrics,
+        logs=logs,
+        records=Records(settings, store, sessions),
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(sessions, backends, secret) if secret else None,
     )

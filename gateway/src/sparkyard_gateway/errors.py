@@ -11,6 +11,7 @@
     ├── NoSuchRoute                  404
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
     ├── BodyTooLarge                 413
+    ├── TooMany                      429  of what may be open at once
     └── BadRequest                   400
         ├── BadNumber                     a number in the path or query that is none
         ├── UnacceptableVersion      406
@@ -123,6 +124,16 @@ class MalformedBody(GatewayError):
 class BodyTooLarge(GatewayError):
     status = 413
     code = "body_too_large"
+
+
+class TooMany(GatewayError):
+    status = 429
+    code = "too_many"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": "10"}
 
 
 class BadRequest(GatewayError):
