@@ -17,9 +17,11 @@ from sparkyard_gateway.batch_reconciler import BatchReconciler
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.reconciler import Reconciler
+from sparkyard_gateway.records import Records
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
@@ -49,6 +51,8 @@ class Gateway:
     reconciler: Reconciler
     batch_reconciler: BatchReconciler
     metrics: Metrics
+    logs: DriverLogs
+    records: Records
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
     closing: bool = False
@@ -95,6 +99,7 @@ class Gateway:
         await self.local_batches.close()
         await self.database.close()
         await self.hub.aclose()
+        self.logs.close()
         if self.spark_ui is not None:
             await self.spark_ui.close()
 
@@ -123,7 +128,8 @@ def build(settings: Settings) -> Gateway:
         catalog,
     )
     backends: dict[str, Backend] = {}
-    sessions = Sessions(settings, store, backends, catalog, metrics)
+    logs = DriverLogs(backends)
+    sessions = Sessions(settings, store, backends, catalog, metrics, logs)
 
     def when_ended(number: int, ended: Ended) -> None:
         sessions.driver_ended(number, ended)
@@ -175,6 +181,8 @@ def build(settings: Settings) -> Gateway:
         reconciler=reconciler,
         batch_reconciler=BatchReconciler(settings, batch_store, batches, batch_backends),
         metrics=metrics,
+        logs=logs,
+        records=Records(settings, store, sessions),
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(sessions, backends, secret) if secret else None,
     )

@@ -12,6 +12,7 @@
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
     ├── BodyTooLarge                 413
     ├── BodyTooSlow                  408
+    ├── TooMany                      429  of what may be open at once
     └── BadRequest                   400
         ├── BadNumber                     a number in the path or query that is none
         ├── NotOffered                    a route of Livy's that is refused here, with what to use instead
@@ -135,6 +136,16 @@ class BodyTooSlow(GatewayError):
     def headers(self) -> Mapping[str, str]:
         """What is still on its way must not be read as the next request."""
         return {"Connection": "close"}
+
+
+class TooMany(GatewayError):
+    status = 429
+    code = "too_many"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": "10"}
 
 
 class BadRequest(GatewayError):

@@ -16,6 +16,18 @@ LOG_LINES = 10
 """How many lines of the log an answer about a session carries."""
 
 
+LARGEST_ERROR = 1_000_000
+"""Characters of an output that is taken apart for its exception."""
+
+
+def output_of(statement: LiveStatement) -> dict[str, Any] | None:
+    """A statement's output taken apart, where it is an error's; a large table is never."""
+    if statement.output is None or len(statement.output) > LARGEST_ERROR:
+        return None
+    output = json.loads(statement.output)
+    return output if isinstance(output, dict) and output.get("status") == "error" else None
+
+
 def statement_json(statement: LiveStatement, since: int | None = None) -> str:
     """A `StatementAnswer`; `since` is the offset from which the caller wants what was printed, if at all."""
     begin, text = 0, ""

@@ -19,7 +19,9 @@ from sparkyard_gateway import ownership, policy
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.driver_logs import DriverLogs, with_exception
 from sparkyard_gateway.errors import Rejected
+from sparkyard_gateway.failures import Failure
 from sparkyard_gateway.live import LiveSession, LiveStatement, token_hash
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key, check_name
@@ -52,7 +54,9 @@ class Sessions:
         backends: Mapping[str, Backend],
         catalog: CatalogFile,
         metrics: Metrics,
+        logs: DriverLogs,
     ) -> None:
+        self._logs = logs
         self._settings = settings
         self._store = store
         self._backends = backends
@@ -244,19 +248,21 @@ class Sessions:
     async def _after_end(self, session: LiveSession, ended: Ended) -> None:
         # Its last words may still be on the way to us.
         await session.changed.wait_until(lambda: session.line is None, HANG_UP_SECONDS)
-        self._finish(session, ended)
+        expected = session.state is SessionState.SHUTTING_DOWN or session.ended.is_set()
+        self._finish(session, ended, None if expected else await self._logs.last_words(session))
         await self._forget(session.id, session.backend)
 
     async def _forget(self, number: int, backend: str) -> None:
         await self._backends[backend].stop(number, None, 0)
         await self._backends[backend].forget(number, keep_log=True)
 
-    def _finish(self, session: LiveSession, ended: Ended) -> None:
+    def _finish(self, session: LiveSession, ended: Ended, failure: Failure | None = None) -> None:
         """The driver is gone for good."""
         if session.ended.is_set():
             return
         if session.state is not SessionState.SHUTTING_DOWN:
-            session.reason = session.reason or self._with_last_words(session, ended)
+            reason = session.reason or (ended.reason if failure else self._with_last_words(session, ended))
+            session.reason = with_exception(reason, failure)
             # What the backend saw, not the driver's own words: these may be anything its user wrote.
             log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
             self._metrics.died.labels(session.profile).inc()
@@ -351,10 +357,6 @@ class Sessions:
         session.removed = True
         self.live.pop(session.id, None)
         self._store.update_session_soon(session.id, removed_at=now_ms())
-
-    async def log_page(self, session: LiveSession, first: int, size: int) -> tuple[int, int, list[str]]:
-        """A page of the driver's log."""
-        return await self._backends[session.backend].log_page(session.id, first, size)
 
     def log_tail(self, session: LiveSession, lines: int) -> list[str]:
         """The end of the driver's log."""

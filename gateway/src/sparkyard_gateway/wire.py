@@ -195,6 +195,61 @@ class LogAnswer(_Wire):
     log: list[str]
 
 
+class LogMatches(LogAnswer):
+    """The lines of a driver's log that hold a text; `total` counts these, `from` is the first of them."""
+
+    numbers: list[int] = Field(description="Where each stands in the log, as `from` counts without a search.")
+
+
+class CauseAnswer(_Wire):
+    """One exception of a chain."""
+
+    language: Literal["python", "java"]
+    name: str
+    message: str
+    line: int = Field(description="The line it stands in, as the log's `from` counts.")
+    where: str | None = Field(description="The place that raised it, of the person's own code if any is.")
+
+
+class FailureAnswer(_Wire):
+    """The last exception of a text."""
+
+    causes: list[CauseAnswer] = Field(description="Root cause first.")
+    from_: int = Field(alias="from", description="The first line of its text.")
+    to: int
+    lines: list[str]
+
+
+class ExceptionAnswer(_Wire):
+    """The exception in a log or of a statement, if there is one."""
+
+    exception: FailureAnswer | None
+
+
+class EventAnswer(_Wire):
+    """Something that happened to a session."""
+
+    at: int
+    event: str
+    detail: dict[str, Any]
+
+
+class RecordAnswer(SessionAnswer):
+    """What is kept of a session, shown or not."""
+
+    ended: int | None = Field(description="When its driver was gone for good, ms.")
+    shown: bool = Field(description="Whether Livy's routes still know it.")
+    statements: int = Field(description="How many statements it has had.")
+    events: list[EventAnswer]
+    exception: FailureAnswer | None = Field(description="The last exception in its log.")
+
+
+class RecordsAnswer(_Wire):
+    """Sessions that Livy's routes no longer know, the latest first."""
+
+    records: list[SessionAnswer]
+
+
 class Message(_Wire):
     """A word about what was done, or an error."""
 

@@ -317,6 +317,10 @@ class LocalBackend:
         """A page of the log."""
         return await asyncio.to_thread(DriverLog(self._folder(session_id)).page, first, size)
 
+    def log_of(self, session_id: int) -> DriverLog:
+        """The log itself."""
+        return DriverLog(self._folder(session_id))
+
     def log_tail(self, session_id: int, lines: int) -> list[str]:
         """The end of the log."""
         return DriverLog(self._folder(session_id)).tail(lines)

@@ -19,6 +19,7 @@ from sparkyard_gateway.routes.dependencies import (
 from sparkyard_gateway.states import SessionState
 from sparkyard_gateway.wire import (
     LogAnswer,
+    LogMatches,
     Message,
     Refusal,
     SessionAnswer,
@@ -36,6 +37,26 @@ Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", description="Addition: the same key again answers with what the first one made."),
 ]
+
+
+Search = Annotated[
+    str | None,
+    Query(
+        min_length=1, max_length=200, description="Addition: only the lines that hold this text, at most 1000 of them."
+    ),
+]
+
+
+async def log_answer(
+    gateway: AGateway, session: LiveSession, first: int, size: int, search: str | None
+) -> LogAnswer | LogMatches:
+    """A page of a log, or of the lines in it that hold a text."""
+    if search is None:
+        wanted = min(size, LARGEST_LOG_PAGE) if size >= 0 else LARGEST_LOG_PAGE
+        begin, total, lines = await gateway.logs.page(session, first, wanted)
+        return LogAnswer(id=session.id, from_=begin, total=total, log=lines)
+    found = await gateway.logs.search(session, search, first, size)
+    return LogMatches(id=session.id, from_=max(0, first), total=found.total, log=found.lines, numbers=found.numbers)
 
 
 def _json(answer: SessionAnswer | SessionsAnswer | StateAnswer | LogAnswer | Message, status: int = 200) -> Response:
@@ -119,17 +140,16 @@ async def get_state(session: OwnedSession) -> Response:
     return _json(StateAnswer(id=session.id, state=session.state))
 
 
-@router.get("/sessions/{session}/log", response_model=LogAnswer)
+@router.get("/sessions/{session}/log", response_model=LogAnswer | LogMatches)
 async def get_log(
     gateway: AGateway,
     session: OwnedSession,
     first: Annotated[int, integer("from", -1)],
     size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    search: Search = None,
 ) -> Response:
     """A page of the driver's log. A negative `from` is the tail, a negative `size` all, up to 10,000 lines."""
-    wanted = min(size, LARGEST_LOG_PAGE) if size >= 0 else LARGEST_LOG_PAGE
-    begin, total, lines = await gateway.sessions.log_page(session, first, wanted)
-    return _json(LogAnswer(id=session.id, from_=begin, total=total, log=lines))
+    return _json(await log_answer(gateway, session, first, size, search))
 
 
 @router.delete("/sessions/{session}", response_model=Message)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, RowMapping, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, RowMapping, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sparkyard_gateway.store.batch_models import (
@@ -28,9 +28,11 @@ class BatchStore:
 
     async def add(self, new: NewBatch, event: str) -> tuple[int, int]:
         """Write a new batch with its first attempt and event; returns the ids of both. Raises DuplicateError."""
+        made: list[int] = []
 
         def change(connection: Connection) -> tuple[int, int]:
             number = _inserted(connection, insert(batches), dataclasses.asdict(new))
+            made[:] = [number]
             attempt = _inserted(connection, insert(attempts), {"batch_id": number, "number": 1})
             detail = {"owner": new.owner, "profile": new.profile, "attempt": 1}
             connection.execute(
@@ -38,8 +40,12 @@ class BatchStore:
             )
             return number, attempt
 
+        def undo(connection: Connection) -> None:
+            for table, column in ((batch_events, "batch_id"), (attempts, "batch_id"), (batches, "id")):
+                connection.execute(delete(table).where(table.c[column].in_(made)))
+
         try:
-            return await self._database.write(change)
+            return await self._database.write(change, undo)
         except IntegrityError as error:
             raise DuplicateError from error
 

@@ -113,6 +113,28 @@ class Store:
             lambda connection: [_session(row) for row in connection.execute(query).mappings()]
         )
 
+    async def session(self, number: int) -> SessionRecord | None:
+        """One session, shown or not."""
+        query = select(sessions).where(sessions.c.id == number)
+
+        def first(connection: Connection) -> SessionRecord | None:
+            row = connection.execute(query).mappings().first()
+            return None if row is None else _session(row)
+
+        return await self._database.read(first)
+
+    async def past_sessions(self, ended_after: int, before: int, size: int) -> list[SessionRecord]:
+        """Sessions that are no longer shown and ended after a time, by falling id below `before`."""
+        query = (
+            select(sessions)
+            .where(sessions.c.removed_at.is_not(None), sessions.c.ended_at > ended_after, sessions.c.id < before)
+            .order_by(sessions.c.id.desc())
+            .limit(size)
+        )
+        return await self._database.read(
+            lambda connection: [_session(row) for row in connection.execute(query).mappings()]
+        )
+
     async def session_of_key(self, owner: str, key: str) -> int | None:
         """Which session was created with this idempotency key."""
         query = select(sessions.c.id).where(sessions.c.owner == owner, sessions.c.idempotency_key == key)
@@ -184,6 +206,11 @@ class Store:
         return await self._database.read(
             lambda connection: {int(number): int(count) for number, count in connection.execute(query)}
         )
+
+    async def statement_count(self, session_id: int) -> int:
+        """How many statements a session has had."""
+        query = select(func.max(statements.c.id) + 1).where(statements.c.session_id == session_id)
+        return await self._database.read(lambda connection: connection.execute(query).scalar() or 0)
 
     async def statement(self, session_id: int, number: int) -> StatementRecord | None:
         """One statement."""

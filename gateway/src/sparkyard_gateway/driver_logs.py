@@ -1,0 +1,194 @@
+"""Drivers' logs as their readers want them: a page, the lines with a text, the whole, or whatever comes next.
+
+A log may be large and its reader slow, so all reading happens piece by piece, on threads that nothing else needs:
+however many read, no statement waits for them.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Protocol, TypeVar, runtime_checkable
+
+import structlog
+
+from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.backends.base import Backend
+from sparkyard_gateway.backends.driver_log import DriverLog, Matches, Piece
+from sparkyard_gateway.errors import TooMany
+from sparkyard_gateway.failures import Failure, find_failure
+from sparkyard_gateway.live import LiveSession
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+THREADS = 3
+LOOK_SECONDS = 0.5
+"""How often a follower looks for more."""
+ALIVE_SECONDS = 15.0
+"""After how long of silence a follower is told that the connection is still good."""
+PIECE_BYTES = 256 * 1024
+FAILURE_LINES = 5000
+"""How many of the last lines are searched for an exception."""
+LAST_WORDS_LINES = 60
+MOST_MATCHES = 1000
+FOLLOWERS_OF_ONE = 20
+FOLLOWERS = 500
+
+
+@runtime_checkable
+class KeepsLogs(Protocol):
+    """A backend whose drivers' logs are files here. Of others `log_page` gives what there is."""
+
+    def log_of(self, session_id: int) -> DriverLog:
+        """The log of a session's driver, present or past."""
+
+
+class DriverLogs:
+    """Reads logs of all backends."""
+
+    def __init__(self, backends: Mapping[str, Backend]) -> None:
+        self._backends = backends
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="logs")
+        self._followers: Counter[str] = Counter()
+        self._failures: dict[int, tuple[int, int, Failure | None]] = {}
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def page(self, session: LiveSession, first: int, size: int) -> tuple[int, int, list[str]]:
+        """Lines as Livy counts them: (number of the first, count of all, lines)."""
+        file = self._file(session)
+        if file is None:
+            return await self._backends[session.backend].log_page(session.id, first, size)
+        return await self._run(lambda: file.page(first, size))
+
+    async def search(self, session: LiveSession, text: str, first: int, size: int) -> Matches:
+        """The lines that hold a text: of all matches those from the `first` on."""
+        size = MOST_MATCHES if size < 0 else min(size, MOST_MATCHES)
+        file = self._file(session)
+        if file is not None:
+            return await self._run(lambda: file.search(text, max(0, first), size))
+        begin, _, lines = await self._backends[session.backend].log_page(session.id, 0, -1)
+        found = [(begin + number, line) for number, line in enumerate(lines) if text.lower() in line.lower()]
+        wanted = found[max(0, first) : max(0, first) + size]
+        return Matches(len(found), [number for number, _ in wanted], [line for _, line in wanted])
+
+    async def read(self, session: LiveSession, position: int, size: int = PIECE_BYTES) -> Piece:
+        """The bytes from a position on."""
+        file = self._file(session)
+        if file is not None:
+            return await self._run(lambda: file.read(position, size))
+        _, _, lines = await self._backends[session.backend].log_page(session.id, 0, -1)
+        data = "".join(f"{line}\n" for line in lines).encode()
+        position = min(max(0, position), len(data))
+        return Piece(position, data[position : position + size])
+
+    async def end(self, session: LiveSession) -> int:
+        """The position that will be written next."""
+        file = self._file(session)
+        if file is not None:
+            return await self._run(file.end)
+        return (await self.read(session, 0, -1)).end
+
+    async def whole(self, session: LiveSession) -> AsyncIterator[bytes]:
+        """All that is kept, as far as it was written when the reading began."""
+        position, end = 0, await self.end(session)
+        while position < end:
+            piece = await self.read(session, position)
+            if not piece.data:
+                return
+            yield piece.data
+            position = piece.end
+
+    async def failure(self, session: LiveSession) -> Failure | None:
+        """The last exception in the log."""
+        return (await self._last_failure(session))[1]
+
+    async def last_words(self, session: LiveSession) -> Failure | None:
+        """The exception with which the log ends; one that much has followed since did not end the driver."""
+        try:
+            total, found = await self._last_failure(session)
+        except OSError as error:
+            log.warning("driver_log_unreadable", session=session.id, error=error.strerror)
+            return None
+        return found if found is not None and total - found.last <= LAST_WORDS_LINES else None
+
+    async def _last_failure(self, session: LiveSession) -> tuple[int, Failure | None]:
+        end = await self.end(session)
+        known = self._failures.get(session.id)
+        if known is None or known[0] != end:
+            first, total, lines = await self.page(session, -1, FAILURE_LINES)
+            known = (end, total, await self._run(lambda: find_failure(lines, first)))
+            while len(self._failures) >= FOLLOWERS:
+                del self._failures[next(iter(self._failures))]
+            self._failures[session.id] = known
+        return known[1:]
+
+    # What comes next
+
+    def admit(self, caller: Caller) -> None:
+        """See whether one more reader may stay. Raises TooMany."""
+        if self._followers[caller.name] >= FOLLOWERS_OF_ONE or self._followers.total() >= FOLLOWERS:
+            raise TooMany(f"You follow {self._followers[caller.name]} things at once; close some of them first.")
+
+    @contextmanager
+    def following(self, caller: Caller) -> Iterator[None]:
+        """Count a reader who stays."""
+        self._followers[caller.name] += 1
+        try:
+            yield
+        finally:
+            self._followers[caller.name] -= 1
+            self._followers += Counter()  # forget those at zero
+
+    async def follow(self, session: LiveSession, position: int, stop: Callable[[], bool]) -> AsyncIterator[Piece]:
+        """What stands from a position on and what is added, until the session has ended and all is told.
+
+        A piece without data says that nothing was added for a while. It ends early where `stop` says so.
+        """
+        loop = asyncio.get_running_loop()
+        told = loop.time()
+        while not stop():
+            ended = session.ended.is_set()
+            piece = await self.read(session, position)
+            piece = piece if ended else whole_characters(piece)
+            if piece.data:
+                yield piece
+                position, told = piece.end, loop.time()
+                continue
+            if ended:
+                return
+            if loop.time() - told > ALIVE_SECONDS:
+                yield piece
+                told = loop.time()
+            await session.changed.wait_until(session.ended.is_set, LOOK_SECONDS)
+
+    def _file(self, session: LiveSession) -> DriverLog | None:
+        backend = self._backends[session.backend]
+        return backend.log_of(session.id) if isinstance(backend, KeepsLogs) else None
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def whole_characters(piece: Piece) -> Piece:
+    """A piece without the beginning of a character that is cut in two: it comes whole with the next piece."""
+    data = piece.data
+    for kept in range(1, min(3, len(data)) + 1):
+        byte = data[-kept]
+        if byte & 0xC0 != 0x80:
+            length = 1 if byte < 0xC0 or byte >= 0xF8 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return Piece(piece.start, data[:-kept]) if kept < length else piece
+    return piece
+
+
+def with_exception(reason: str, failure: Failure | None) -> str:
+    """The reason of an end, with the exception that the log tells of, unless it is told already."""
+    if failure is None or (failure.root.name in reason and failure.root.message in reason):
+        return reason
+    joint = "" if reason.endswith((".", "!", "?")) else "."
+    return f"{reason}{joint} The last exception in its log: {failure.root.words[:500]} (line {failure.root.line})."
