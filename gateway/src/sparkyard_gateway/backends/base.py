@@ -16,7 +16,7 @@ Handle = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverOrder:
-    """A driver to start, as the policy has decided it."""
+    """A driver to start, as the policy has decided it; `token` may also be the code to claim its bootstrap with."""
 
     session_id: int
     epoch: int
