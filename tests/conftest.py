@@ -1,12 +1,16 @@
 """The index of the fixtures, and the few that every test may use.
 
 shared_facts        ../shared beside the project, or a skip that says so
+upstream_livy       a real Apache Livy 0.7.1 with a real spark-submit, one for all tests that ask for it
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from support import upstream_livy as livy
 
 # A busy machine is slow: how long an example takes says nothing about it.
 hypothesis.settings.register_profile(
@@ -24,3 +28,12 @@ def shared_facts() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared, the recorded answers of a real Livy, beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def upstream_livy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[livy.UpstreamLivy]:
+    """An upstream Livy, which runs batches in local mode."""
+    running = livy.UpstreamLivy(tmp_path_factory.mktemp("upstream-livy"))
+    running.start()
+    yield running
+    running.end()

@@ -14,6 +14,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import (
@@ -22,6 +23,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from sparkyard_gateway.backends.submission import Images
 
 ENVIRONMENT_PREFIX = "SPARKYARD_GATEWAY_"
 
@@ -74,6 +77,56 @@ class Settings(BaseSettings):
         60.0, description="How long a gateway that starts waits for a database server that does not answer yet."
     )
     instance: str = Field("gateway", description="This gateway's name among several on one database.")
+
+    backend: Literal["local", "livy"] = Field(
+        "local",
+        description="Where new sessions' drivers run: local, as processes of this machine, or livy, as batches of the "
+        "upstream Livy at livy_url. Sessions that run already stay where they are.",
+    )
+    livy_url: str | None = Field(
+        None, description="The upstream Apache Livy (0.7 or later), such as http://emr-primary:8998."
+    )
+    livy_authorization_file: Path | None = Field(
+        None,
+        description="File with the Authorization header for the upstream Livy, such as `Basic ...`; read anew for each "
+        "request. Default: none is sent.",
+    )
+    livy_ca_file: Path | None = Field(
+        None, description="File with the authorities that sign the upstream Livy's certificate. Default: the system's."
+    )
+    livy_timeout_seconds: PositiveFloat = Field(30.0, description="How long the upstream Livy may take to answer.")
+    livy_poll_seconds: PositiveFloat = Field(
+        10.0,
+        description="How often the upstream Livy is asked about a driver that is connected; one that starts, or whose "
+        "connection broke, is asked about more often.",
+    )
+    livy_driver_file: str | None = Field(
+        None,
+        description="Where the upstream Livy reads the driver program, such as s3a://bucket/sparkyard_driver.py. "
+        "Default: this gateway writes it to driver/ in state_dir, for an upstream on the same machine.",
+    )
+    livy_impersonate: bool = Field(
+        True,
+        description="Whether drivers must run in their owner's name (proxyUser). A session is refused where the "
+        "upstream Livy does not do it.",
+    )
+    livy_queue: str | None = Field(None, description="The queue of the cluster's manager that drivers are put into.")
+    livy_images: Images = Field(
+        Images.NONE,
+        description="How the cluster behind the upstream Livy runs the images of a profile: none, yarn (its Docker "
+        "runtime), or kubernetes.",
+    )
+    livy_namespace: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]{1,32}$",
+        description="Tells this installation's batches at the upstream Livy from another's. Default: made from the "
+        "database's address.",
+    )
+    driver_ca_file: str | None = Field(
+        None,
+        description="File, on the machines where an upstream Livy runs drivers, with the authorities that sign the "
+        "certificate at driver_url. Default: what Python trusts there.",
+    )
 
     homes_dir: Path | None = Field(
         None,
@@ -197,6 +250,20 @@ class Settings(BaseSettings):
             raise ValueError("must not hold a password: name a file with it in database_password_file")
         return self
 
+    @model_validator(mode="after")
+    def _upstream(self) -> "Settings":
+        if urlsplit(self.livy_url or "").username is not None:
+            raise ValueError("livy_url must not hold a password: name a file in livy_authorization_file")
+        if self.backend == "livy":
+            if self.livy_url is None:
+                raise ValueError("backend livy needs livy_url, the address of the upstream Livy")
+            if self.driver_url is None or not _guarded(self.driver_url):
+                raise ValueError(
+                    "backend livy needs driver_url, by which drivers on the cluster reach this gateway, and it must "
+                    "begin with wss://, as it carries tokens and results (ws:// only to this machine itself)"
+                )
+        return self
+
     @property
     def prefix(self) -> str:
         """The base path without its last slash: what precedes a route's path."""
@@ -211,6 +278,17 @@ class Settings(BaseSettings):
     def batches_dir(self) -> Path:
         """Where each attempt at a batch has a folder named by its id."""
         return self.state_dir.absolute() / "batches"
+
+
+def _guarded(url: str) -> bool:
+    """Whether nobody on the way can read what goes to that address."""
+    parts = urlsplit(url)
+    if parts.scheme == "wss":
+        return bool(parts.hostname)
+    try:
+        return parts.scheme == "ws" and ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.scheme == "ws" and parts.hostname == "localhost"
 
 
 def reference() -> str:

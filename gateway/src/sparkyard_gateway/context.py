@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import hashlib
+import socket
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import structlog
@@ -11,12 +14,18 @@ from sparkyard_catalog import CatalogFile
 from sparkyard_gateway import readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
+from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.local_batches import LocalBatches
+from sparkyard_gateway.backends.submission import Terms
+from sparkyard_gateway.backends.upstream import UpstreamLivy
 from sparkyard_gateway.batch_reconciler import BatchReconciler
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.browser_login import BrowserLogin
+from sparkyard_gateway.claims import Claims
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
+from sparkyard_gateway.driver_file import write_driver_file
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.metrics import Metrics
@@ -28,6 +37,9 @@ from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
 from sparkyard_gateway.store.repository import Store
+
+ENDING_SECONDS = 60.0
+"""How long beyond their grace drivers may take to end when the gateway stops with them."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +60,7 @@ class Gateway:
     drivers: Drivers
     batches: Batches
     local_batches: LocalBatches
+    claims: Claims
     reconciler: Reconciler
     batch_reconciler: BatchReconciler
     metrics: Metrics
@@ -95,7 +108,11 @@ class Gateway:
             batches = list(self.batches.running.values())
             endings += [self.batches.end(each, "The gateway was stopped.") for each in batches]
             if endings:
-                await asyncio.wait(endings)
+                # An upstream that is away cannot end its drivers; they stay written down for the next gateway.
+                await asyncio.wait(endings, timeout=self.settings.stop_grace_seconds + ENDING_SECONDS)
+        for backend in self.backends.values():
+            if isinstance(backend, LivyBackend):
+                await backend.close()
         await self.local_batches.close()
         await self.database.close()
         await self.hub.aclose()
@@ -143,6 +160,8 @@ def build(settings: Settings) -> Gateway:
         memory_limit_mib=settings.driver_memory_limit_mib,
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
+    if settings.livy_url is not None:
+        backends["livy"] = _upstream(settings, database, sessions)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
@@ -178,6 +197,7 @@ def build(settings: Settings) -> Gateway:
         drivers=drivers,
         batches=batches,
         local_batches=local_batches,
+        claims=Claims(settings, store, sessions),
         reconciler=reconciler,
         batch_reconciler=BatchReconciler(settings, batch_store, batches, batch_backends),
         metrics=metrics,
@@ -186,3 +206,49 @@ def build(settings: Settings) -> Gateway:
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(sessions, backends, secret) if secret else None,
     )
+
+
+def _upstream(settings: Settings, database: Database, sessions: Sessions) -> LivyBackend:
+    """The upstream Livy; also where new sessions run elsewhere, for those that it still has."""
+    driver_file = settings.livy_driver_file
+    if driver_file is None:
+        written = settings.state_dir.absolute() / "driver" / DRIVER_FILE
+        write_driver_file(written)
+        # Whoever the upstream runs drivers as must be able to read it, whatever this process's umask.
+        written.parent.chmod(0o755)
+        driver_file = written.as_uri()
+    terms = Terms(
+        driver_file=driver_file,
+        impersonate=settings.livy_impersonate,
+        images=settings.livy_images,
+        queue=settings.livy_queue,
+        ca_file=settings.driver_ca_file,
+        namespace=settings.livy_namespace or _namespace(database),
+    )
+    upstream = UpstreamLivy(
+        settings.livy_url or "",
+        timeout_seconds=settings.livy_timeout_seconds,
+        authorization_file=settings.livy_authorization_file,
+        ca_file=settings.livy_ca_file,
+    )
+
+    def on_the_line(number: int) -> bool:
+        session = sessions.live.get(number)
+        return session is not None and session.line is not None
+
+    return LivyBackend(
+        upstream,
+        terms,
+        settings.sessions_dir,
+        partial(sessions.driver_ended, backend="livy"),
+        on_the_line,
+        sessions.tell_phase,
+        poll_seconds=settings.livy_poll_seconds,
+    )
+
+
+def _namespace(database: Database) -> str:
+    """The same for all gateways on one database, and another for another's."""
+    where = database.url.render_as_string(hide_password=True)
+    host = "" if database.url.get_backend_name() != "sqlite" else socket.gethostname()
+    return hashlib.sha256(f"{host} {where}".encode()).hexdigest()[:8]

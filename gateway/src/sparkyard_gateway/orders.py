@@ -9,13 +9,14 @@ from typing import Any
 from sparkyard_catalog import SessionSpec
 from sparkyard_gateway import policy
 from sparkyard_gateway.backends.base import BatchOrder, DriverOrder
+from sparkyard_gateway.backends.submission import Images
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.live_batch import LiveBatch
 
 
-def granted(spec: SessionSpec) -> dict[str, Any]:
-    """What the row keeps of what was granted."""
+def granted(spec: SessionSpec, backend: str = "local", images: Images = Images.NONE) -> dict[str, Any]:
+    """What the row keeps of what was granted; `images` is what an upstream makes of them."""
     environment = spec.environment
     return {
         "profile": spec.profile,
@@ -34,7 +35,7 @@ def granted(spec: SessionSpec) -> dict[str, Any]:
         "lifetime_seconds": spec.lifetime_seconds,
         "python": environment.python if environment else None,
         "spark_home": environment.spark_home if environment else None,
-        "notice": stand_in_notice(spec),
+        "notice": stand_in_notice(spec) if backend == "local" else upstream_notice(spec, images),
     }
 
 
@@ -49,6 +50,14 @@ def stand_in_notice(spec: SessionSpec) -> str | None:
     if executor != driver:
         notices.append(f"Executors run inside the driver on one machine: their image {executor} is recorded, not used.")
     return " ".join(notices) or None
+
+
+def upstream_notice(spec: SessionSpec, images: Images) -> str | None:
+    """What an upstream that runs no containers cannot give of the images; None where it runs them."""
+    if images is not Images.NONE:
+        return None
+    named = " and ".join(dict.fromkeys((spec.driver_image.choice, spec.executor_image.choice)))
+    return f"The cluster behind the upstream Livy has libraries of its own: the image {named} is recorded, not used."
 
 
 def order(session: LiveSession, token: str, settings: Settings, driver_url: str) -> DriverOrder:

@@ -7,7 +7,6 @@ finish.
 """
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
@@ -19,10 +18,11 @@ from sparkyard_gateway import ownership, policy
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.credentials import credentials
 from sparkyard_gateway.driver_logs import DriverLogs, with_exception
 from sparkyard_gateway.errors import Rejected
 from sparkyard_gateway.failures import Failure
-from sparkyard_gateway.live import LiveSession, LiveStatement, token_hash
+from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key, check_name
 from sparkyard_gateway.orders import granted, order
@@ -103,18 +103,19 @@ class Sessions:
             self._creating[caller.name] -= 1
 
     async def _create(self, caller: Caller, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession:
-        token, now = secrets.token_urlsafe(32), now_ms()
+        backend, now = self._settings.backend, now_ms()
+        proof = credentials(backend)
         new = NewSession(
             owner=caller.name,
             team=spec.team,
             name=request.name,
             kind=request.kind,
             profile=spec.profile,
-            backend="local",
+            backend=backend,
             request=request.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            spec=granted(spec),
+            spec={**granted(spec, backend, self._settings.livy_images), **proof.kept},
             state=SessionState.STARTING,
-            token_hash=token_hash(token),
+            token_hash=proof.token_hash,
             gateway=self._settings.instance,
             idempotency_key=key,
             created_at=now,
@@ -141,7 +142,9 @@ class Sessions:
             created_at=now,
         )
         self.live[number] = session
-        self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{number}")
+        self._spawn(
+            self._start(session, order(session, proof.secret, self._settings, self.driver_url)), f"start-{number}"
+        )
         self._metrics.created.labels(session.profile).inc()
         log.info("session_created", session=number, user=session.owner, profile=session.profile)
         return session
@@ -186,10 +189,14 @@ class Sessions:
         """
         await self._backends[session.backend].stop(session.id, None, 0)
         await self._backends[session.backend].forget(session.id, keep_log=True)
-        token = secrets.token_urlsafe(32)
-        session.token_hash, session.epoch = token_hash(token), session.epoch + 1
-        await self._store.update_session(session.id, token_hash=session.token_hash, epoch=session.epoch)
-        self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{session.id}")
+        proof = credentials(session.backend)
+        session.token_hash, session.epoch = proof.token_hash, session.epoch + 1
+        session.spec = {**session.spec, **proof.kept}
+        await self._store.update_session(
+            session.id, token_hash=session.token_hash, epoch=session.epoch, spec=session.spec
+        )
+        wanted = order(session, proof.secret, self._settings, self.driver_url)
+        self._spawn(self._start(session, wanted), f"start-{session.id}")
 
     async def _start(self, session: LiveSession, wanted: DriverOrder) -> None:
         def say(phase: str) -> None:
@@ -236,12 +243,19 @@ class Sessions:
             session.state = state
             session.changed.fire()
 
-    def driver_ended(self, number: int, ended: Ended) -> None:
+    def tell_phase(self, number: int, phase: str) -> None:
+        """A backend knows better what a driver that is starting waits for."""
+        session = self.live.get(number)
+        if session is not None and session.state is SessionState.STARTING and session.phase != phase:
+            session.phase = phase
+            session.changed.fire()
+
+    def driver_ended(self, number: int, ended: Ended, backend: str = "local") -> None:
         """A backend saw a driver's end."""
         session = self.live.get(number)
         if session is None:
             self._store.update_session_soon(number, ended_at=now_ms())
-            self._spawn(self._forget(number, "local"), f"forget-{number}")
+            self._spawn(self._forget(number, backend), f"forget-{number}")
             return
         self._spawn(self._after_end(session, ended), f"ended-{number}")
 

@@ -77,6 +77,14 @@ ROUTES = {
     ("GET", "/batches/{batch}/state"): For.BATCH_OVERSEER,
     ("GET", "/batches/{batch}/log"): For.BATCH_OVERSEER,
     ("DELETE", "/batches/{batch}"): For.BATCH_OVERSEER,
+    ("GET", "/records"): For.CALLER,
+    ("GET", "/sessions/{session}/record"): For.OVERSEER,
+    ("GET", "/sessions/{session}/exception"): For.OVERSEER,
+    ("GET", "/sessions/{session}/statements/{statement}/exception"): For.OVERSEER,
+    ("GET", "/sessions/{session}/record/log"): For.OVERSEER,
+    ("GET", "/sessions/{session}/record/log/text"): For.OVERSEER,
+    ("GET", "/sessions/{session}/record/log/events"): For.OVERSEER,
+    ("POST", "/driver/v1/{session}/bootstrap"): For.DRIVER,
     ("GET", "/spark-ui/{session}"): For.BROWSER,
     ("GET", "/spark-ui/{session}/{path:path}"): For.BROWSER,
     ("GET", "/spark-ui/{session}/~{text}/{path:path}"): For.BROWSER,
@@ -87,6 +95,8 @@ BODIES = {
     "/sessions/{session}/completion": '{"code": "1"}',
     "/sessions": '{"kind": "pyspark"}',
     "/sessions/": '{"kind": "pyspark"}',
+    "/batches": '{"file": "s3a://bucket/alice/x.py"}',
+    "/batches/": '{"file": "s3a://bucket/alice/x.py"}',
 }
 ENDS = {("POST", "/sessions/{session}/stop"), ("DELETE", "/sessions/{session}")}
 """Routes after which the session is no more what it was."""
@@ -107,6 +117,7 @@ def _for(*whom: For) -> list[tuple[str, str]]:
 
 API = _for(For.CALLER, For.OVERSEER, For.OWNER, For.NOBODY, For.BATCH_OVERSEER)
 OF_A_SESSION = _for(For.OVERSEER, For.OWNER)
+OF_A_BATCH = _for(For.BATCH_OVERSEER)
 OF_STRANGERS = [*OF_A_SESSION, *_for(For.NOBODY)]
 
 
@@ -117,7 +128,12 @@ def _ask(client: httpx.Client, method: str, path: str, session: object) -> httpx
         .replace("{job}", "0")
         .replace("{statement}", "0")
     )
-    return client.request(method, filled, content=BODIES.get(path))
+    answer = client.send(client.build_request(method, filled, content=BODIES.get(path)), stream=True)
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        answer.close()  # it would go on for as long as the session lives
+    else:
+        answer.read()
+    return answer
 
 
 def test_every_route_of_the_application_has_its_line_here():
@@ -190,6 +206,43 @@ def test_a_strangers_session_answers_exactly_as_an_unknown_one(request, as_alice
     }
     assert as_alice.get(f"/sessions/{alices}/state").json()["state"] == "idle"
     assert _ask(caller, method, path, "alices").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def alices_batch(as_alice):
+    """It fails at once, as nothing here reaches an object store, and stays listed."""
+    made = as_alice.post("/batches", json={"file": "s3a://bucket/alice/x.py", "name": "alices"})
+    assert made.status_code == 201, made.text
+    number = made.json()["id"]
+    assert as_alice.get(f"/batches/{number}?wait=30&state=starting").status_code == 200
+    yield number
+    as_alice.delete(f"/batches/{number}")
+
+
+@pytest.mark.parametrize("stranger", ["as_bob", "as_olga", "as_lee_notebook", "as_ada_notebook", "as_etl"])
+@pytest.mark.parametrize(("method", "path"), OF_A_BATCH)
+def test_a_strangers_batch_answers_exactly_as_an_unknown_one(request, as_alice, alices_batch, method, path, stranger):
+    caller = request.getfixturevalue(stranger)
+    theirs, unknown = _ask(caller, method, path, alices_batch), _ask(caller, method, path, UNKNOWN)
+    assert theirs.status_code == unknown.status_code == 404
+    assert theirs.text.replace(str(alices_batch), "N") == unknown.text.replace(str(UNKNOWN), "N")
+    assert as_alice.get(f"/batches/{alices_batch}/state").status_code == 200
+    assert _ask(caller, method, path, "alices").status_code == 404
+
+
+def test_lists_of_batches_hold_ones_own(as_alice, as_bob, as_lee, as_ada, as_ada_notebook, alices_batch):
+    def ids(client):
+        return [each["id"] for each in client.get("/batches").json()["sessions"]]
+
+    for sees in (as_alice, as_lee, as_ada):
+        assert alices_batch in ids(sees)
+    assert ids(as_bob) == ids(as_ada_notebook) == []
+    assert as_lee.get("/batches/alices").json()["owner"] == "alice"
+    made = as_alice.post("/batches?doAs=bob", json={"file": "s3a://bucket/alice/x.py", "proxyUser": "alice"}).json()
+    assert (made["owner"], made["proxyUser"]) == ("alice", "alice")
+    # Who oversees may end what is others'.
+    assert as_lee.delete(f"/batches/{made['id']}").json() == {"msg": "deleted"}
+    assert as_alice.get(f"/batches/{made['id']}").status_code == 404
 
 
 @pytest.mark.parametrize("overseer", ["as_lee", "as_ada"])

@@ -33,7 +33,7 @@ class SparkOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverOrder(SparkOrder):
-    """A session's driver."""
+    """A session's driver; `token` may also be the code to claim its bootstrap with."""
 
     session_id: int
     epoch: int

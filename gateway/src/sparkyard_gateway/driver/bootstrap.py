@@ -1,7 +1,8 @@
 """What a driver is told at birth, and the only place where its token is read.
 
-The gateway hands over one JSON object through an inherited descriptor or a private file, because argv, the environment
-and Spark's conf are readable by the user's code and often by other users.
+The gateway hands over one JSON object through an inherited descriptor or a private file, or, to a driver far away, as
+the answer to its claim (`claim`), because argv, the environment and Spark's conf are readable by the user's code and
+often by other users.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from typing import Any, Dict, Mapping
 
 class BootstrapError(Exception):
     """The bootstrap is missing or wrong; the message says what would be right."""
+
+
+class ClaimRefused(BootstrapError):  # noqa: N818  reads as what happened
+    """The gateway does not accept a driver's claim of its bootstrap, and will not."""
 
 
 @dataclass(frozen=True)

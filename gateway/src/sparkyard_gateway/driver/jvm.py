@@ -63,7 +63,7 @@ class Jvm:
         finally:
             del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
         gateway.proc = self.process
-        _keep_py4j_out_of_cells()
+        keep_py4j_out_of_cells()
         return gateway
 
     def watch(self, on_death: Callable[[str], None]) -> None:
@@ -82,6 +82,10 @@ class Jvm:
                 ask()
             else:
                 return
+
+    def kill_now(self) -> None:
+        """End the JVM at once, where the driver is about to be cut off itself."""
+        self.process.kill()
 
     def in_child(self) -> None:
         """In a forked child: let go of the pipe that keeps the JVM alive, or it would outlive the driver with us."""
@@ -143,7 +147,7 @@ def _escaped(text: str) -> str:
     return "".join(special.get(character, character) for character in text).replace(" ", "\\ ")
 
 
-def _keep_py4j_out_of_cells() -> None:
+def keep_py4j_out_of_cells() -> None:
     """Py4J reports a call that was cut short to the root logger, which would print it into the cell, and which from
     then on counts as configured, so that the user's own `logging.basicConfig` would do nothing."""
     import py4j.java_gateway  # noqa: PLC0415  it came with pyspark

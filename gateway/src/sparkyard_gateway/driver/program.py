@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional
 
 from . import class_archive
 from . import spark as spark_module
-from .bootstrap import Bootstrap, BootstrapError, read_descriptor, read_file
+from .bootstrap import Bootstrap, BootstrapError, ClaimRefused, read_descriptor, read_file
 from .completion import Completer, Completion
 from .interrupts import Interrupts
 from .journal import Journal, Message
@@ -31,6 +31,7 @@ from .streams import Streams
 from .tracebacks import describe
 
 EXIT_OK, EXIT_USAGE, EXIT_NO_SPARK, EXIT_SPARK_LOST, EXIT_ORPHANED, EXIT_TERMINATED = 0, 64, 70, 71, 72, 143
+EXIT_REFUSED = 77
 
 
 class Driver:
@@ -172,7 +173,7 @@ class Driver:
             faulthandler.dump_traceback(file=2)
         self._tell_lost()
         if self._spark is not None:
-            self._spark.jvm.process.kill()
+            self._spark.jvm.kill_now()
         os._exit(self._exit_code or EXIT_TERMINATED)
 
     def _finish(self) -> None:
@@ -237,19 +238,42 @@ def main(arguments: List[str]) -> int:
     source.add_argument(
         "--bootstrap-file", metavar="PATH", help="a private file with the bootstrap; deleted after reading"
     )
+    source.add_argument(
+        "--claim-url", metavar="URL", help="where to claim the bootstrap, once, from far away; needs --claim"
+    )
     source.add_argument("--make-class-archive", metavar="PATH", help="run no session, but make its starts quicker")
+    parser.add_argument("--claim", metavar="CODE", default="", help="the code that works once, for --claim-url")
+    parser.add_argument("--ca-file", metavar="PATH", default="", help="whom to trust at --claim-url and after it")
     options: Any = parser.parse_args(arguments)
     if options.make_class_archive is not None:
         return EXIT_OK if class_archive.make(os.path.abspath(options.make_class_archive)) else EXIT_NO_SPARK
     try:
+        if options.claim_url is not None:
+            return _run_claimed(options.claim_url, options.claim, options.ca_file, began)
         bootstrap = (
             read_descriptor(options.bootstrap_fd)
             if options.bootstrap_file is None
             else read_file(options.bootstrap_file)
         )
+    except ClaimRefused as error:
+        note(f"cannot start: {error}")
+        return EXIT_REFUSED
     except BootstrapError as error:
         note(f"cannot start: {error}")
         return EXIT_USAGE
+    return _run(bootstrap, began)
+
+
+def _run_claimed(url: str, code: str, ca_file: str, began: float) -> int:
+    from .claim import redeem, work_folder  # noqa: PLC0415  40 ms that a driver beside its gateway need not pay
+
+    if not url.startswith(("http://", "https://")):
+        raise BootstrapError(f"--claim-url must begin with https:// or http://, not {url}")
+    with work_folder() as folder:
+        return _run(redeem(url, code, os.path.abspath(ca_file) if ca_file else "", folder), began)
+
+
+def _run(bootstrap: Bootstrap, began: float) -> int:
     faulthandler.enable(file=2, all_threads=False)
     sys.argv[:] = [""]
     return Driver(bootstrap, began).run()

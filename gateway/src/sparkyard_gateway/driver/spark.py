@@ -10,11 +10,12 @@ import os
 import sys
 import time
 import warnings
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Union
 
 from .java_errors import root_message
 from .jvm import Jvm, JvmFailed
 from .notes import note
+from .submitted import SubmittedJvm, is_submitted
 
 _DEFAULTS = {
     "spark.master": "local[*]",
@@ -37,7 +38,7 @@ class SparkFailed(Exception):  # noqa: N818  reads as what happened
 class Spark:
     """A SparkSession and the JVM it lives in."""
 
-    def __init__(self, jvm: Jvm, session: Any, phases: Dict[str, int]) -> None:
+    def __init__(self, jvm: Union[Jvm, SubmittedJvm], session: Any, phases: Dict[str, int]) -> None:
         self.jvm = jvm
         self.session = session
         self.phases = phases
@@ -137,17 +138,10 @@ def start(conf: Mapping[str, str], app_name: str, work_dir: str, began: float) -
     """Start the JVM, import pyspark meanwhile, make the session. Raises what Spark raises, or JvmFailed."""
     phases: Dict[str, int] = {}
     clock = _Clock(began, phases)
-    settings = launch_conf(conf, app_name)
-    # The workers must be of the driver's own Python, and pyspark would take any `python3` of the path.
-    for key, variable in (
-        ("spark.pyspark.python", "PYSPARK_PYTHON"),
-        ("spark.pyspark.driver.python", "PYSPARK_DRIVER_PYTHON"),
-    ):
-        if key in settings:
-            os.environ[variable] = settings[key]
-        else:
-            os.environ.setdefault(variable, sys.executable)
-    jvm = Jvm(settings, work_dir)
+    submitted = is_submitted()
+    # What the JVM was submitted with stays; only what is left to us is set on top of it.
+    settings = {"spark.app.name": app_name, **conf} if submitted else launch_conf(conf, app_name)
+    jvm = SubmittedJvm() if submitted else _launch(settings, work_dir)
     clock("launch")
     try:
         from pyspark import SparkConf, SparkContext  # noqa: PLC0415  imported while the JVM starts
@@ -157,7 +151,10 @@ def start(conf: Mapping[str, str], app_name: str, work_dir: str, began: float) -
         gateway = jvm.join()
         clock("jvm")
         SparkContext._ensure_initialized(gateway=gateway)  # noqa: SLF001  pyspark has no public word for it
-        context = SparkContext(conf=SparkConf())
+        made = SparkConf()
+        if submitted:
+            made.setAll(list(settings.items()))
+        context = SparkContext(conf=made)
         clock("context")
         session = SparkSession(context)
         clock("session")
@@ -171,6 +168,19 @@ def start(conf: Mapping[str, str], app_name: str, work_dir: str, began: float) -
         raise failure from error
     phases["total"] = round((time.monotonic() - began) * 1000)
     return Spark(jvm, session, phases)
+
+
+def _launch(settings: Mapping[str, str], work_dir: str) -> Jvm:
+    # The workers must be of the driver's own Python, and pyspark would take any `python3` of the path.
+    for key, variable in (
+        ("spark.pyspark.python", "PYSPARK_PYTHON"),
+        ("spark.pyspark.driver.python", "PYSPARK_DRIVER_PYTHON"),
+    ):
+        if key in settings:
+            os.environ[variable] = settings[key]
+        else:
+            os.environ.setdefault(variable, sys.executable)
+    return Jvm(settings, work_dir)
 
 
 class _Clock:

@@ -1,19 +1,28 @@
-"""/driver/v1/{session}: where drivers dial in. Not under the hub's path: browsers have no business here."""
+"""/driver/v1/{session}: where drivers dial in, and beside it where one far away claims its bootstrap before.
+
+Not under the hub's path: browsers have no business here.
+"""
 
 import contextlib
+from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Path, Request, Response, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
+from starlette.responses import JSONResponse
 
 from sparkyard_gateway.auth import token_in
+from sparkyard_gateway.claims import ClaimRequest
 from sparkyard_gateway.context import Gateway
-from sparkyard_gateway.errors import GatewayError
+from sparkyard_gateway.errors import BodyTooLarge, GatewayError, MalformedBody, NoSuchRoute
+from sparkyard_gateway.ownership import LARGEST_ID
+from sparkyard_gateway.routes.dependencies import AGateway
 
 router = APIRouter()
 
 POLICY_VIOLATION = 1008
 TRY_AGAIN = 1012
+LARGEST_CLAIM = 4096
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +44,24 @@ class _Frames:
             await self._socket.send_text(text)
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionError("the driver hung up") from error
+
+
+@router.post("/driver/v1/{session}/bootstrap", include_in_schema=False)
+async def claim(request: Request, gateway: AGateway, session: Annotated[int, Path(ge=0, le=LARGEST_ID)]) -> Response:
+    """What a driver must know, for its claim."""
+    if request.scope.get("root_path") or "origin" in request.headers:
+        raise NoSuchRoute
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > LARGEST_CLAIM:
+            raise BodyTooLarge(f"A claim has no more than {LARGEST_CLAIM} bytes.")
+    try:
+        wanted = ClaimRequest.model_validate_json(bytes(received))
+    except ValidationError:
+        # No word about what is wrong with it: the body holds secrets.
+        raise MalformedBody("This is no claim of a driver's.") from None
+    return JSONResponse(await gateway.claims.redeem(session, wanted))
 
 
 @router.websocket("/driver/v1/{session}")

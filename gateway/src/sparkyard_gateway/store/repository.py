@@ -99,6 +99,20 @@ class Store:
         """Change a session's row with the next commit; then call `written`."""
         self._database.write_soon(lambda connection: _update_session(connection, number, values, event), written)
 
+    async def claim_session(self, number: int, epoch: int, unclaimed: str, token_hash: str) -> bool:
+        """Give a session's row its driver's token, if it has none yet; says whether this call did, or had done."""
+        mine = (sessions.c.id == number, sessions.c.epoch == epoch)
+
+        def change(connection: Connection) -> bool:
+            taken = connection.execute(
+                update(sessions).where(*mine, sessions.c.token_hash == unclaimed).values(token_hash=token_hash)
+            )
+            if taken.rowcount == 1:
+                return True
+            return connection.execute(select(sessions.c.token_hash).where(*mine)).scalar() == token_hash
+
+        return await self._database.write(change)
+
     async def shown_sessions(self) -> list[SessionRecord]:
         """Every session that clients may still see, oldest first."""
         query = select(sessions).where(sessions.c.removed_at.is_(None)).order_by(sessions.c.id)

@@ -1,0 +1,133 @@
+"""An upstream Apache Livy, as far as we need it: its batches.
+
+Three things can come of a request, and they must not be confused: an answer; a refusal, which is final; and silence,
+which says nothing about a driver. A request that changes something and gets no answer may have been carried out all
+the same.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import structlog
+
+PAGE = 500
+"""How many batches or lines are asked for at a time; Livy cuts what is too many for it."""
+LONGEST_SENTENCE = 500
+
+Batch = dict[str, Any]
+
+log = structlog.get_logger(__name__)
+
+
+class UpstreamAway(Exception):  # noqa: N818 - reads as what happened
+    """The upstream gives no usable answer: it is down, busy, or behind a wall. Says nothing about its batches."""
+
+
+class UpstreamRefused(Exception):  # noqa: N818 - likewise
+    """The upstream answers that it won't; the message is its own sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+class UpstreamLivy:
+    """A client of /batches."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 30.0,
+        authorization_file: Path | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._authorization_file = authorization_file
+        self._client = httpx.AsyncClient(
+            base_url=url.rstrip("/"),
+            timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 5.0)),
+            limits=httpx.Limits(max_connections=20, max_keepalive_connections=5),
+            # What guards Livy against a browser's forged request, and is asked for where that guard is on.
+            headers={"X-Requested-By": "sparkyard", "Accept": "application/json"},
+            verify=ssl.create_default_context(cafile=str(ca_file) if ca_file else None),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._client.aclose()
+
+    async def submit(self, body: Batch) -> Batch:
+        """Start a batch. Raises UpstreamRefused, or UpstreamAway: then it may have been started."""
+        made = await self._ask("POST", "/batches", json=body)
+        if made is None or not isinstance(made.get("id"), int):
+            raise UpstreamAway("the answer to POST /batches names no batch")
+        return made
+
+    async def find(self, reference: int | str) -> Batch | None:
+        """The batch of this number or name; None where there is none. Raises UpstreamAway or UpstreamRefused."""
+        return await self._ask("GET", f"/batches/{quote(str(reference), safe='')}")
+
+    async def all(self) -> AsyncIterator[Batch]:
+        """Every batch the upstream knows."""
+        first = 0
+        while True:
+            page = await self._ask("GET", "/batches", params={"from": first, "size": PAGE}) or {}
+            found = page.get("sessions") or []
+            for each in found:
+                yield each
+            first += len(found)
+            if not found or first >= int(page.get("total") or 0):
+                return
+
+    async def log(self, number: int) -> list[str]:
+        """All lines that the upstream still has of a batch."""
+        page = await self._ask("GET", f"/batches/{number}/log", params={"from": 0, "size": 100_000}) or {}
+        return [str(line) for line in page.get("log") or []]
+
+    async def delete(self, number: int) -> None:
+        """End a batch; one that is gone already is no error."""
+        await self._ask("DELETE", f"/batches/{number}")
+
+    async def _ask(self, method: str, path: str, **more: Any) -> Batch | None:
+        headers = {}
+        try:
+            if self._authorization_file is not None:
+                # Read each time: the file is renewed where what it holds expires.
+                headers["Authorization"] = self._authorization_file.read_text(encoding="utf-8").strip()
+            answer = await self._client.request(method, path, headers=headers, **more)
+        except httpx.HTTPError as error:
+            raise UpstreamAway(f"{method} {path}: {type(error).__name__} {error}".strip()) from error
+        except OSError as error:
+            raise UpstreamAway(f"{self._authorization_file} cannot be read: {error.strerror}") from error
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if answer.is_success:
+            try:
+                document = answer.json()
+            except ValueError:
+                document = None
+            if isinstance(document, dict):
+                return document
+            raise UpstreamAway(f"{method} {path}: the answer is no JSON object; is this a Livy?")
+        if answer.is_client_error and answer.status_code not in {401, 403, 407, 408, 429}:
+            raise UpstreamRefused(answer.status_code, _sentence(answer))
+        if answer.status_code == httpx.codes.FORBIDDEN and method == "POST":
+            raise UpstreamRefused(answer.status_code, _sentence(answer))
+        raise UpstreamAway(f"{method} {path}: {answer.status_code} {_sentence(answer)}")
+
+
+def _sentence(answer: httpx.Response) -> str:
+    """What Livy says of an error: `{"msg": ...}`, or a JSON string; a page of HTML says nothing."""
+    try:
+        said = answer.json()
+    except ValueError:
+        return answer.reason_phrase
+    sentence = said.get("msg") if isinstance(said, dict) else said
+    return str(sentence or answer.reason_phrase)[:LONGEST_SENTENCE]
