@@ -1,0 +1,91 @@
+"""A batch's first process, the driver program: it becomes the image's own spark-submit, and tells it nothing openly."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparkyard_gateway.backends.local import DRIVER_PROGRAM
+
+SUBMIT = """\
+#!{python}
+import json, os, sys
+print(json.dumps(dict(pid=os.getpid(), words=sys.argv, properties=open(sys.argv[2]).read(),
+                      mode=os.stat(sys.argv[2]).st_mode, fds=sorted(map(int, os.listdir("/proc/self/fd"))))))
+"""
+
+
+@pytest.fixture
+def spark_home(tmp_path: Path) -> Path:
+    """A Spark whose spark-submit tells what it was given."""
+    home = tmp_path / "spark"
+    (home / "bin").mkdir(parents=True)
+    (home / "conf").mkdir()
+    (home / "conf" / "spark-defaults.conf").write_text("spark.eventLog.enabled true\nspark.sql.ansi.enabled true\n")
+    (home / "bin" / "spark-submit").write_text(SUBMIT.format(python=sys.executable))
+    (home / "bin" / "spark-submit").chmod(0o755)
+    return home
+
+
+def run(batch: dict[str, object], **environment: str) -> subprocess.CompletedProcess[str]:
+    descriptor = os.memfd_create("bootstrap")
+    os.write(descriptor, json.dumps(batch).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        return subprocess.run(
+            [sys.executable, str(DRIVER_PROGRAM), "batch", "--bootstrap-fd", str(descriptor)],
+            pass_fds=[descriptor], env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(descriptor)
+
+
+def test_it_becomes_spark_submit_with_the_settings_in_a_private_file(tmp_path, spark_home):
+    batch = {
+        "file": "file:///jobs/etl.jar",
+        "class_name": "org.example.Main",
+        "args": ["--master", "yarn", "b c", "é", ""],
+        "conf": {"spark.hadoop.fs.s3a.secret.key": "s3cret = a\\b", "spark.sql.ansi.enabled": "false"},
+        "work_dir": str(tmp_path),
+    }
+    told = json.loads(run(batch, SPARK_HOME=str(spark_home)).stdout)
+    path = tmp_path / "spark.properties"
+    # Options end at the file: what follows is the program's own, whatever it looks like.
+    assert told["words"][1:] == [
+        "--properties-file", str(path), "--class", "org.example.Main", "file:///jobs/etl.jar", *batch["args"],
+    ]  # fmt: skip
+    assert "s3cret" not in json.dumps(told["words"])
+    assert stat.S_IMODE(told["mode"]) == 0o600
+    # The image's own settings hold where the batch says nothing, and come first where it does.
+    defaults, _, granted = told["properties"].partition("\n\n")
+    assert "spark.eventLog.enabled true" in defaults
+    assert "spark.sql.ansi.enabled=false" in granted
+    assert "spark.hadoop.fs.s3a.secret.key=s3cret\\ \\=\\ a\\\\b" in granted
+    assert told["fds"] == [0, 1, 2, 3]
+
+
+def test_python_needs_no_class(tmp_path, spark_home):
+    batch = {"file": "file:///jobs/etl.py", "class_name": None, "args": [], "conf": {}, "work_dir": str(tmp_path)}
+    told = json.loads(run(batch, SPARK_HOME=str(spark_home)).stdout)
+    assert told["words"][3:] == ["file:///jobs/etl.py"]
+
+
+@pytest.mark.parametrize(
+    ("home", "reason"), [("/nowhere", "No such file or directory"), ("", "spark-submit could not be run")]
+)
+def test_without_a_spark_it_says_so(tmp_path, home, reason):
+    batch = {
+        "file": "file:///jobs/etl.py",
+        "args": ["x"],
+        "conf": {},
+        "work_dir": str(tmp_path / ("" if home else "x")),
+    }
+    done = run(batch, SPARK_HOME=home)
+    assert done.returncode == 127
+    assert "spark-submit could not be run" in done.stderr
+    assert reason in done.stderr
