@@ -47,7 +47,7 @@ async def list_sessions(
 ) -> Response:
     """The caller's sessions; an admin's token sees all. A page has at most 1,000; `total` says how many there are."""
     visible = gateway.sessions.visible(caller)
-    page = visible[max(0, first) : max(0, first) + min(max(0, size), LARGEST_PAGE)]
+    page = visible[max(0, first) : max(0, first + min(max(0, size), LARGEST_PAGE))]
     answers = [_answer(gateway, each) for each in page]
     return _json(SessionsAnswer(from_=first, total=len(visible), sessions=answers))
 
