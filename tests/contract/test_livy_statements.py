@@ -1,104 +1,32 @@
-"""Livy's recorded PySpark statements, run on a real Spark driver through our gateway: the same outputs.
+"""Livy's recorded statements, and all that Sparkmagic was seen to ask, on real Spark drivers: the same outputs.
 
-Where ours is otherwise, the case stands in DEVIATIONS with its reason.
+Where ours are otherwise, the exchange stands in support/deviations.py with its reason.
 """
 
-import json
-import re
-from typing import Any
-
-import httpx
 import pytest
 
-from support import running_gateway, transcripts
-from support.running_gateway import ROOT, TOKEN
-from support.transcripts import Exchange
+from support import contract_backends
+from support.contract_backends import BACKENDS
+from support.replay import Replay
+from support.schedule import SPARK
+from support.transcripts import RECORDED, Exchange
 
-pytestmark = pytest.mark.spark
+ASKED = [step for step in SPARK if isinstance(step, Exchange)]
 
-RECORDED = ROOT.parent / "shared" / "livy-transcripts"
-
-OTHER_KINDS = {
-    "kind given: spark, in a pyspark session",
-    "kind given: sparkr with no R installed",
-    "kind given: scala (alias)",
-}
-"""Scala and R come with the rest of the contract."""
-
-CUT = {"python exception inside an executor", "long output (200 kB)"}
-"""Recorded incompletely."""
-
-DEVIATIONS = {
-    "%json of an unknown name": "Livy answers `ok` with its own error inside: a defect; ours is an error",
-    "%table unknown name": "likewise",
-    "pandas repr": "ours has the HTML too, as notebooks show it",
-}
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not RECORDED.is_dir(), reason="needs ../shared, the recorded answers of a real Livy"),
+]
 
 
-def _pairs(number: str) -> list[tuple[Exchange, Exchange]]:
-    if not RECORDED.is_dir():
-        return []
-    found = transcripts.exchanges(RECORDED, number)
-    results = {each.title.removeprefix("result of: "): each for each in found if each.title.startswith("result of: ")}
-    return [(each, results[each.title]) for each in found if each.method == "POST" and each.title in results]
+@pytest.fixture(scope="module", params=BACKENDS, ids=lambda each: each.name)
+def replay(request, tmp_path_factory):
+    if (missing := request.param.missing()) is not None:
+        pytest.skip(missing)
+    with contract_backends.running(request.param, tmp_path_factory.mktemp("spark"), simulated=False) as people:
+        yield Replay(people, SPARK)
 
 
-PYSPARK = [each for each in _pairs("05") if each[0].title not in OTHER_KINDS]
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory):
-    if not RECORDED.is_dir():
-        pytest.skip("needs ../shared, the recorded answers of a real Livy, beside the project")
-    with running_gateway.running(tmp_path_factory.mktemp("gateway")) as gateway:
-        headers = {"Authorization": f"token {TOKEN}"}
-        with httpx.Client(base_url=gateway.url, headers=headers, timeout=130) as client:
-            number = client.post("/sessions", json={"kind": "pyspark"}).json()["id"]
-            state = "starting"
-            for _ in range(3):
-                state = client.get(f"/sessions/{number}?wait=60&state=starting").json()["state"]
-            assert state == "idle", gateway.log
-            yield client, {"11": number}
-
-
-@pytest.mark.parametrize(
-    ("asked", "recorded"), PYSPARK, ids=lambda each: each.title if isinstance(each, Exchange) else ""
-)
-def test_as_livy(spark, asked, recorded):
-    client, sessions = spark
-    made = asked.ask(client, sessions)
-    assert made.status_code == 201
-    number = made.json()["id"]
-    ours = client.get(f"/sessions/{sessions['11']}/statements/{number}?wait=60").json()
-    if asked.title in CUT:
-        assert ours["output"]["status"] == ("error" if "exception" in asked.title else "ok")
-        return
-    theirs = recorded.json
-    assert list(ours)[:7] == list(theirs)
-    assert (ours["code"], ours["state"], ours["progress"]) == (theirs["code"], "available", 1.0)
-    assert ours["output"]["execution_count"] == number
-    if asked.title == "pandas repr":
-        assert ours["output"]["data"]["text/plain"] == theirs["output"]["data"]["text/plain"]
-        return
-    if asked.title in DEVIATIONS:
-        assert (ours["output"]["status"], ours["output"]["ename"]) == ("error", "KeyError")
-        return
-    assert _comparable(ours["output"]) == _comparable(theirs["output"])
-
-
-def _comparable(output: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same: not numbers of statements, addresses, today's date, nor the frames of Spark's own code."""
-    kept: dict[str, Any] = {"status": output["status"]}
-    if output["status"] == "ok":
-        kept["data"] = {
-            kind: re.sub(r"0x[0-9a-f]+", "0x", value)
-            if isinstance(value, str) and not kind.startswith("image/")
-            else json.loads(re.sub(r'"\d{4}-\d\d-\d\d"', '"a date"', json.dumps(value)))
-            for kind, value in output["data"].items()
-            if not kind.startswith("image/")
-        }
-        kept["kinds"] = sorted(output["data"])
-    else:
-        kept["ename"] = output["ename"]
-        kept["evalue"] = output["evalue"].splitlines()[0] if output["evalue"] else ""
-    return kept
+@pytest.mark.parametrize("recorded", ASKED, ids=lambda each: each.id)
+def test_as_livy(replay, recorded):
+    replay.compare(recorded)

@@ -147,7 +147,8 @@ class SimulatedDriver:
                 printed = io.StringIO()
                 with contextlib.redirect_stdout(printed):
                     result = eval(code, HERE)
-                output["data"]["text/plain"] = printed.getvalue() + ("" if result is None else repr(result))
+                text = printed.getvalue() + ("" if result is None else repr(result))
+                output["data"]["text/plain"] = text.rstrip()
         except asyncio.CancelledError:
             return "cancelled", {
                 **output,

@@ -149,7 +149,8 @@ class Statements:
         if session.state.ended:
             raise SessionNotActive("requirement failed: Session isn't active.", reason=session.reason)
         total = session.next_statement
-        first, size = max(0, first), min(max(0, size), LARGEST_PAGE)
+        # A negative `first` takes from the page, as Livy's does: from -3, a size of 5 are the first two.
+        size = min(max(0, size), LARGEST_PAGE)
         begin, end = (total - first - size, total - first) if newest_first else (first, first + size)
         begin, end = max(0, begin), max(0, min(end, total))
         kept = {number: each for number, each in session.statements.items() if begin <= number < end}

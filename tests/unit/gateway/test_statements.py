@@ -147,8 +147,9 @@ def test_pages_of_statements_and_the_ones_beyond_memory(start_gateway):
         assert page("?from=2&size=2") == (8, [2, 3])
         assert page("?order=desc&size=3") == (8, [7, 6, 5])
         assert page("?order=DESC&from=6&size=9") == (8, [1, 0])
-        assert page("?from=-3&size=1") == (8, [0])
-        assert page("?size=-1") == page("?size=0") == page("?from=100") == (8, [])
+        assert page("?from=-3&size=5") == (8, [0, 1])
+        assert page("?order=desc&from=-3&size=5") == (8, [7, 6])
+        assert page("?size=-1") == page("?from=-3&size=1") == page("?size=0") == page("?from=100") == (8, [])
         # Long out of memory, answered whole from the database.
         old = _statement(alice, session, 0)
         assert (old["state"], old["output"]["data"]["text/plain"]) == ("available", "0")

@@ -80,7 +80,7 @@ async def list_sessions(
     A page has at most 1,000; `total` says how many there are.
     """
     visible = gateway.sessions.visible(caller)
-    page = visible[max(0, first) : max(0, first) + min(max(0, size), LARGEST_PAGE)]
+    page = visible[max(0, first) : max(0, first + min(max(0, size), LARGEST_PAGE))]
     answers = [_answer(gateway, each) for each in page]
     return _json(SessionsAnswer(from_=first, total=len(visible), sessions=answers))
 
