@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -22,10 +23,15 @@ TOKEN = "token-of-anns-notebook-server"
 class RunningGateway:
     """The gateway's address, its log, and its process, which a test may stop and start."""
 
-    def __init__(self, folder: Path, hub_url: str, *options: str) -> None:
+    def __init__(
+        self, folder: Path, hub_url: str, *options: str, module: str = "sparkyard_gateway.command", log: str = "gateway"
+    ) -> None:
         self._folder = folder
+        self._module = module
+        self._log = folder / f"{log}.log"
         self.hub_url = hub_url
         self._options = options
+        self.extra_environment: dict[str, str] = {}
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -35,22 +41,33 @@ class RunningGateway:
 
     @property
     def log(self) -> str:
-        return (self._folder / "gateway.log").read_text()
+        return self._log.read_text()
 
     def start(self) -> None:
         """Start it and wait until it answers; a second time on the same port."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start it."""
         if not self.port:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
         command = [
-            sys.executable, "-m", "sparkyard_gateway.command", "--port", str(self.port), "--hub-api-url", self.hub_url,
+            sys.executable, "-m", self._module, "--port", str(self.port), "--hub-api-url", self.hub_url,
             "--catalog", str(ROOT / "catalog.yaml"), "--state-dir", str(self._folder / "state"), *self._options,
         ]  # fmt: skip
-        with (self._folder / "gateway.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
-        deadline = time.monotonic() + 30
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._folder, env={**os.environ, **self.extra_environment}
+            )
+
+    def wait_ready(self) -> None:
+        """Return when it answers."""
+        deadline = time.monotonic() + 60
         while True:
+            assert self.process is not None
             assert self.process.poll() is None, self.log[-3000:]
             assert time.monotonic() < deadline, self.log[-3000:]
             try:
@@ -59,6 +76,12 @@ class RunningGateway:
                 time.sleep(0.05)
             else:
                 return
+
+    def kill(self) -> None:
+        """As the kernel kills it: without a word to anybody."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> None:
         """End it in order; its drivers run on unless it was started to stop them."""

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -30,6 +31,12 @@ class SimulatedDriver:
         self.queue = asyncio.Lock()
         self.outbox: asyncio.Queue[str] = asyncio.Queue()
         self.acked = 0
+        self.socket: Any = None
+
+    def drop(self) -> None:
+        """Lose the line, as a network does: SIGUSR1 has it happen."""
+        if self.socket is not None:
+            self.socket.transport.abort()
 
     def say(self, **message: Any) -> None:
         self.outbox.put_nowait(json.dumps(message))
@@ -41,6 +48,7 @@ class SimulatedDriver:
         self.say(**message)
 
     async def run(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drop)
         starting = asyncio.create_task(self.start())
         while True:
             headers = {
@@ -88,6 +96,7 @@ class SimulatedDriver:
             while True:
                 await socket.send(await self.outbox.get())
 
+        self.socket = socket
         sender = asyncio.create_task(send())
         try:
             async for text in socket:

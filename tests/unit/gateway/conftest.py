@@ -4,6 +4,7 @@ hub         a stand-in of the hub that knows the people below
 gateway     a gateway of this module's own, its drivers simulated
 as_alice, as_bob, as_ada ...   clients with these people's tokens
 postgres    a real PostgreSQL, started once for all tests that ask for it
+start_mortal    starts gateways that a test may kill, whose drivers run on without them; all end with the test
 
 Alice and Bob have nothing to do with each other, but that both are of the team `crew`, which Lee leads: with a token
 that oversees, while that of Lee's notebook does not. Olga leads another team. `etl` is a service account of the crew's,
@@ -11,6 +12,8 @@ that oversees, while that of Lee's notebook does not. Olga leads another team. `
 `as_ada_notebook` is her notebook's token, which has no admin scope. Eve's token lacks the gateway's scope.
 """
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import httpx
 import pytest
 
 from sparkyard_gateway.auth import OVERSEE
+from sparkyard_gateway.backends import processes
 from support import hub_stand_in
 from support import postgres as postgresql
 from support.hub_stand_in import SERVER_TOKEN_SCOPES, HubStandIn
@@ -101,6 +105,33 @@ def start_gateway(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> 
     yield start
     for gateway in started:
         gateway.stop()
+
+
+@pytest.fixture
+def start_mortal(hub: HubStandIn, tmp_path: Path) -> Iterator[StartGateway]:
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    started: list[RunningGateway] = []
+
+    def start(*options: str, clock: Path | None = None, log: str = "gateway") -> RunningGateway:
+        gateway = RunningGateway(
+            tmp_path, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(tmp_path / "catalog.yaml"),
+            "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options,
+            module="support.gateway_with_clock" if clock else "sparkyard_gateway.command", log=log,
+        )  # fmt: skip
+        if clock is not None:
+            gateway.extra_environment = {"SPARKYARD_TEST_CLOCK": str(clock), "PYTHONPATH": str(SIMULATED.parents[1])}
+        started.append(gateway)
+        gateway.start()
+        return gateway
+
+    yield start
+    for gateway in started:
+        if gateway.process is not None and gateway.process.poll() is None:
+            gateway.process.send_signal(signal.SIGCONT)
+            gateway.kill()
+    for work in tmp_path.glob("**/sessions/*/work"):
+        for pid in processes.working_in(work):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

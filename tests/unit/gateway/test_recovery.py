@@ -12,25 +12,21 @@ import pytest
 from sparkyard_gateway.backends import processes
 from support.running_gateway import RunningGateway
 
-from .conftest import CATALOG, SIMULATED, client, new_session, run
+from .conftest import client, new_session, run
 from .test_sessions import alive, driver_pid, until
 
 
 @pytest.fixture
-def mortal(hub, tmp_path, request):
-    """A gateway for one test, which may kill it; its drivers run on without it."""
-    (tmp_path / "catalog.yaml").write_text(CATALOG)
+def mortal(start_mortal, request):
+    """A gateway on SQLite, or on PostgreSQL, or with the options that a test names."""
     options = getattr(request, "param", ())
-    gateway = RunningGateway(
-        tmp_path, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(tmp_path / "catalog.yaml"),
-        "--sweep-seconds", "0.1", *options,
-    )  # fmt: skip
-    gateway.start()
-    yield gateway
-    gateway.stop()
-    for work in tmp_path.glob("state/sessions/*/work"):
-        for pid in processes.working_in(work):
-            os.kill(pid, signal.SIGKILL)
+    if options == "postgresql":
+        postgres = request.getfixturevalue("postgres")
+        return start_mortal("--database-url", postgres.url(postgres.new_database()))
+    return start_mortal(*options)
+
+
+on_both = pytest.mark.parametrize("mortal", [(), "postgresql"], indirect=True, ids=["sqlite", "postgresql"])
 
 
 @pytest.fixture
@@ -40,11 +36,10 @@ def alice(mortal):
 
 
 def kill(gateway: RunningGateway) -> None:
-    assert gateway.process is not None
-    gateway.process.kill()
-    gateway.process.wait()
+    gateway.kill()
 
 
+@on_both
 def test_killed_while_idle_finds_its_sessions_again(mortal, alice):
     session = new_session(alice, name="kept")
     run(alice, session, "sys.__dict__.setdefault('marked', 41)")
@@ -58,6 +53,7 @@ def test_killed_while_idle_finds_its_sessions_again(mortal, alice):
     assert alice.get(f"/sessions/{session}/statements/0").json()["output"]["data"]["text/plain"] == "41"
 
 
+@on_both
 def test_statements_in_flight_are_delivered_once_and_run_once(mortal, alice):
     session = new_session(alice)
     count = "sys.__dict__.update(count=sys.__dict__.get('count', 0) + 1) or sys.count"
@@ -84,12 +80,86 @@ def test_a_result_that_comes_while_no_gateway_is_there_is_not_lost(mortal, alice
     assert done["completed"] - done["started"] < 900
 
 
+@on_both
 def test_killed_while_a_driver_starts_takes_it_over(mortal, alice):
     made = alice.post("/sessions", json={"kind": "pyspark"}).json()["id"]
     kill(mortal)
     mortal.start()
     assert alice.get(f"/sessions/{made}?wait=10&state=starting").json()["state"] == "idle"
     assert run(alice, made, "1")["output"]["data"]["text/plain"] == "1"
+
+
+@pytest.mark.parametrize("mortal", [("--concurrent-starts", "1")], indirect=True)
+def test_killed_while_starts_are_queued_starts_each_once(mortal, alice):
+    numbers = [alice.post("/sessions", json={"kind": "pyspark"}).json()["id"] for _ in range(4)]
+    kill(mortal)
+    mortal.start()
+    assert [each["id"] for each in alice.get("/sessions").json()["sessions"]] == numbers
+    for number in numbers:
+        until(lambda number=number: alice.get(f"/sessions/{number}/state").json()["state"] == "idle", 60)
+        pid = driver_pid(alice, number)
+        assert processes.working_in(mortal._folder / "state" / "sessions" / str(number) / "work") == [pid]
+
+
+def test_a_session_written_down_whose_driver_was_never_started_is_started(mortal, alice):
+    session = new_session(alice)
+    old = driver_pid(alice, session)
+    kill(mortal)
+    with sqlite3.connect(mortal._folder / "state" / "gateway.sqlite") as connection:
+        connection.execute("UPDATE sessions SET handle = NULL, state = 'starting', ready_at = NULL, acked = 0")
+        connection.execute("DELETE FROM statements")
+    os.kill(old, signal.SIGKILL)
+    mortal.start()
+    until(lambda: alice.get(f"/sessions/{session}/state").json()["state"] == "idle", 60)
+    assert driver_pid(alice, session) != old
+
+
+@on_both
+def test_a_cancel_that_was_acknowledged_holds_after_a_kill(mortal, alice):
+    session = new_session(alice)
+    running, waiting = (
+        alice.post(f"/sessions/{session}/statements", json={"code": code}).json()["id"]
+        for code in ("sleep 60", "sys.__dict__.update(ran=True)")
+    )
+    until(lambda: alice.get(f"/sessions/{session}/statements/{running}").json()["state"] == "running")
+    assert alice.post(f"/sessions/{session}/statements/{waiting}/cancel").json() == {"msg": "canceled"}
+    kill(mortal)
+    mortal.start()
+    assert alice.get(f"/sessions/{session}/statements/{waiting}").json()["state"] == "cancelled"
+    assert alice.post(f"/sessions/{session}/statements/{running}/cancel").json() == {"msg": "canceled"}
+    kill(mortal)
+    mortal.start()
+    ended = alice.get(f"/sessions/{session}/statements/{running}?wait=30").json()
+    assert (ended["state"], ended["output"]["ename"]) == ("cancelled", "KeyboardInterrupt")
+    assert run(alice, session, "hasattr(sys, 'ran')")["output"]["data"]["text/plain"] == "False"
+
+
+def test_a_cancel_before_the_driver_has_called_back_waits_for_its_word(mortal, alice):
+    session = new_session(alice)
+    pid = driver_pid(alice, session)
+    number = alice.post(f"/sessions/{session}/statements", json={"code": "sleep 60"}).json()["id"]
+    until(lambda: alice.get(f"/sessions/{session}/statements/{number}").json()["state"] == "running")
+    os.kill(pid, signal.SIGSTOP)
+    kill(mortal)
+    mortal.start()
+    try:
+        alice.post(f"/sessions/{session}/statements/{number}/cancel")
+        # Whether it still runs, the gateway cannot know yet.
+        assert alice.get(f"/sessions/{session}/statements/{number}").json()["state"] == "cancelling"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert alice.get(f"/sessions/{session}/statements/{number}?wait=30").json()["state"] == "cancelled"
+
+
+def test_a_stop_that_was_acknowledged_holds_after_a_kill(mortal, alice):
+    session = new_session(alice, name="deaf")
+    pid = driver_pid(alice, session)
+    assert alice.post(f"/sessions/{session}/stop").status_code == 204
+    kill(mortal)
+    mortal.start()
+    until(lambda: not alive(pid), 60)
+    dead = until(lambda: (s := alice.get(f"/sessions/{session}").json())["state"] == "dead" and s, 60)
+    assert dead["stateReason"] == "The session was stopped on request."
 
 
 def test_a_driver_whose_handle_was_never_written_is_found_by_its_folder(mortal, alice):
@@ -126,6 +196,7 @@ def test_an_adopted_driver_that_dies_is_noticed_at_once(mortal, alice):
     assert alice.get(f"/sessions/{session}?wait=10&state=idle").json()["state"] == "dead"
 
 
+@on_both
 def test_killed_in_the_midst_of_a_deletion_finishes_it(mortal, alice):
     session = new_session(alice, name="deaf")
     pid = driver_pid(alice, session)
@@ -139,6 +210,7 @@ def test_killed_in_the_midst_of_a_deletion_finishes_it(mortal, alice):
     assert alice.get(f"/sessions/{session}").status_code == 404
 
 
+@on_both
 def test_an_idempotency_key_survives_a_restart(mortal, alice):
     key = {"Idempotency-Key": "once"}
     session = alice.post("/sessions", json={"kind": "pyspark"}, headers=key).json()["id"]

@@ -109,6 +109,7 @@ def test_a_killed_driver_is_noticed_at_once_with_the_reason(as_alice):
     assert failed["state"] == "available"
     assert failed["output"]["ename"] == "SessionDied"
     assert "SIGKILL" in failed["output"]["evalue"]
+    assert failed["output"]["traceback"] == ["the simulated driver is up\n"]
     never = as_alice.get(f"/sessions/{session}/statements/{waiting}").json()
     assert never["output"]["evalue"].startswith("The statement did not run.")
     refused = as_alice.post(f"/sessions/{session}/statements", json={"code": "1"})
