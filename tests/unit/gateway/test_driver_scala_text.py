@@ -132,7 +132,7 @@ def frames(*each: str) -> str:
 
 TOLD = (
     "E\x01org.apache.spark.SparkException: aborted: ArithmeticException\n"
-     "\tat $line9.$read$$iw.$anonfun$f$1(<console>:24)\n\x02"
+    "\tat $line9.$read$$iw.$anonfun$f$1(<console>:24)\n\x02"
     + frames(
         "org.apache.spark.Dag run Dag.scala 10",
         "$line7.$read$$iw$$iw g <console> 24",
