@@ -5,11 +5,10 @@ from typing import Any
 
 from sparkyard_sparkmagic import cell as cells
 from sparkyard_sparkmagic.errors import SparkyardError
-from sparkyard_sparkmagic.keeper import KIND, SessionKeeper
+from sparkyard_sparkmagic.keeper import PYTHON, SessionKeeper
 
 SECONDS = 2.0
 _TYPES_KEY = "_jupyter_types_experimental"
-_KINDS = {"spark": KIND, "pretty": KIND, "sql": "sql"}
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,16 @@ class Remote:
     offset: int  # where `code` begins in the cell
 
 
-def locate(code: str, cursor: int, bare: str, comment: str) -> Remote | None:
-    """The code on Spark that the cursor is in; None where the cursor is in local code or on a magic's line."""
+def locate(code: str, cursor: int, bare: str, comment: str, spark: str = PYTHON) -> Remote | None:
+    """The code on Spark that the cursor is in; None where the cursor is in local code or on a magic's line.
+
+    `spark` is the kind of %%spark cells.
+    """
+    kinds = {"spark": spark, "pretty": spark, "sql": "sql"}
     cell = cells.read(code, comment)
     if cell.magic is None:
-        return Remote(code, cursor, _KINDS[bare], 0)
-    kind = _KINDS.get(cell.magic)
+        return Remote(code, cursor, kinds[bare], 0)
+    kind = kinds.get(cell.magic)
     offset = len(code) - len(cell.body)
     if kind is None or cursor < offset:
         return None

@@ -12,7 +12,7 @@ from sparkmagic.livyclientlib.sparkcontroller import SparkController
 from sparkyard_sparkmagic import blocks, screen
 from sparkyard_sparkmagic.errors import Interrupted, MagicError, SparkyardError, UnknownSessionError
 from sparkyard_sparkmagic.gateway import SessionView
-from sparkyard_sparkmagic.keeper import KIND, SessionKeeper
+from sparkyard_sparkmagic.keeper import SessionKeeper
 from sparkyard_sparkmagic.session import Session
 from sparkyard_sparkmagic.statement import PLAIN, Result, Statement
 
@@ -25,10 +25,10 @@ class Controller(SparkController):  # type: ignore[misc]  # sparkmagic has no ty
         self.keeper = keeper
         self._introduced: Session | None = None
 
-    def run(self, code: str, *, kind: str = KIND, quiet: bool = False) -> Result:
-        """Run code in the session; waits for the session first, saying what for."""
+    def run(self, code: str, *, kind: str | None = None, quiet: bool = False) -> Result:
+        """Run code in the session, of the kernel's kind unless told; waits for the session first, saying what for."""
         session = self.ready()
-        return Statement(self.keeper, session, quiet=quiet).run(code, kind)
+        return Statement(self.keeper, session, quiet=quiet).run(code, kind or self.keeper.kind)
 
     def ready(self) -> Session:
         """The session, introduced by its status block in the first cell that uses it."""

@@ -17,7 +17,7 @@ from sparkyard_sparkmagic.request import merged
 from sparkyard_sparkmagic.session import Session
 from sparkyard_sparkmagic.settings import Settings
 
-KIND = "pyspark"
+PYTHON, SCALA = "pyspark", "spark"
 TICK = 1.0  # seconds between two reports while a cell waits
 AT_SHUTDOWN = 2.0
 ANSWER_AT_SHUTDOWN = 0.3
@@ -29,8 +29,9 @@ Report = Callable[[SessionView | None, float], None]
 class SessionKeeper:
     """The one place that knows which session cells run in."""
 
-    def __init__(self, connect: Callable[[str], Gateway] = Gateway.at) -> None:
+    def __init__(self, connect: Callable[[str], Gateway] = Gateway.at, kind: str = PYTHON) -> None:
         self._connect = connect
+        self.kind = kind  # of the session, and of a cell that names none
         self._gateways: dict[str, Gateway] = {}
         self._configured: Mapping[str, Any] = {}
         self._session: Session | None = None
@@ -71,7 +72,7 @@ class SessionKeeper:
         body = merged(settings.defaults if profile == settings.profile else {}, own, wanted)
         if profile:
             body["profile"] = profile
-        return {**body, "kind": KIND}
+        return {**body, "kind": self.kind}
 
     def begin(self) -> None:
         """Start a session in the background. Never raises: what is wrong is kept for the cell that needs it."""

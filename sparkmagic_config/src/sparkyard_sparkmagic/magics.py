@@ -7,6 +7,7 @@ checked before anything is thrown away; results keep their types; tables sort; o
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from hdijupyterutils.ipythondisplay import IpythonDisplay
@@ -14,11 +15,11 @@ from sparkmagic.kernels.kernelmagics import KernelMagics
 from sparkmagic.magics.sparkmagicsbase import SparkOutputHandler
 from sparkmagic.utils.utils import parse_argstring_or_throw
 
-from sparkyard_sparkmagic import blocks, configure, manual, outputs, screen, send
+from sparkyard_sparkmagic import blocks, configure, manual, outputs, scala, screen, send
 from sparkyard_sparkmagic.controller import Controller
 from sparkyard_sparkmagic.errors import MagicError, StatementError
 from sparkyard_sparkmagic.frame import to_pandas
-from sparkyard_sparkmagic.keeper import SessionKeeper
+from sparkyard_sparkmagic.keeper import PYTHON, SCALA, SessionKeeper
 from sparkyard_sparkmagic.query import Query
 from sparkyard_sparkmagic.statement import Result
 from sparkyard_sparkmagic.table import Table
@@ -85,6 +86,9 @@ class SparkyardMagics(KernelMagics):  # type: ignore[misc]  # sparkmagic has no 
         else:
             output_handler.text(result.text)
         if wanted is not None and output_var:
+            if self.keeper.kind == SCALA:
+                self.spark_controller.run(scala.lend(output_var), quiet=True)
+                wanted = replace(wanted, frame=scala.lent(output_var))
             self._keep(output_var, self._fetch(wanted))
 
     def execute_sqlquery(
@@ -136,7 +140,13 @@ class SparkyardMagics(KernelMagics):  # type: ignore[misc]  # sparkmagic has no 
             code = send.frame(name, value, max_rows)
         else:
             raise MagicError(f"-t takes str or df, not {var_type!r}")
-        self.spark_controller.run(code, quiet=True)
+        if self.keeper.kind == SCALA and var_type.lower() == "str":
+            self.spark_controller.run(scala.text(name, value), quiet=True)
+        else:
+            self.spark_controller.run(code, kind=PYTHON, quiet=True)
+        if self.keeper.kind == SCALA and var_type.lower() == "df":
+            self.spark_controller.run(scala.lend_from_python(name), kind=PYTHON, quiet=True)
+            self.spark_controller.run(scala.borrow(name), quiet=True)
         sent = ""
         if var_type.lower() == "df" and 0 <= max_rows < len(value):
             sent = f" (the first {max_rows:,} of {len(value):,} rows; -m sends another number, -m -1 all)"
@@ -174,11 +184,11 @@ class SparkyardMagics(KernelMagics):  # type: ignore[misc]  # sparkmagic has no 
     def matplot(self, line: str, cell: str = "", local_ns: object = None) -> None:
         """%matplot: the driver's figure, shown here."""
         del cell, local_ns
-        outputs.show(self.spark_controller.run(f"%matplot {line}"))
+        outputs.show(self.spark_controller.run(f"%matplot {line}", kind=PYTHON))
 
     def _fetch(self, query: Query) -> Table:
         with _message_alone():
-            result = self.spark_controller.run(query.code, quiet=True)
+            result = self.spark_controller.run(query.code, kind=PYTHON, quiet=True)
         return query.table(result.text, result.truncated)
 
     def _run_sql(self, cell: str) -> Result:

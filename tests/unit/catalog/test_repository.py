@@ -31,11 +31,11 @@ def names(catalog: Catalog, *groups: str, admin: bool = False) -> list[str]:
 
 
 def test_who_sees_what(catalog: Catalog) -> None:
-    assert names(catalog, "data-science") == ["small", "pandas-2.1", "large"]
-    assert names(catalog, "data-science-leads") == ["small", "pandas-2.1", "large"]
-    assert names(catalog, "analysts") == ["small", "pandas-2.1"]
-    assert names(catalog, "sparkyard-admins") == ["small", "pandas-2.1"]
-    assert names(catalog, admin=True) == ["small", "pandas-2.1", "large"]
+    assert names(catalog, "data-science") == ["small", "pandas-2.1", "spark-4", "large"]
+    assert names(catalog, "data-science-leads") == ["small", "pandas-2.1", "spark-4", "large"]
+    assert names(catalog, "analysts") == ["small", "pandas-2.1", "spark-4"]
+    assert names(catalog, "sparkyard-admins") == ["small", "pandas-2.1", "spark-4"]
+    assert names(catalog, admin=True) == ["small", "pandas-2.1", "spark-4", "large"]
     assert names(catalog, "kitchen") == []
 
 
@@ -67,6 +67,14 @@ def test_two_profiles_differ_in_their_interpreter_alone(catalog: Catalog) -> Non
     assert new.environment.spark_home == old.environment.spark_home
     assert new.environment.spark_home is not None
     assert (Path(new.environment.spark_home) / "jars").is_dir()
+
+
+def test_spark_4_brings_its_own_spark(catalog: Catalog) -> None:
+    new = resolve_session(catalog, Person("ada", frozenset({"analysts"})), SessionChoices(profile="spark-4"))
+    assert new.spark_version == "4.1"
+    assert new.environment is not None
+    assert new.environment.python == f"{sys.prefix}/environments/spark-4/bin/python"
+    assert new.environment.spark_home is None
 
 
 def test_large_gives_choices(catalog: Catalog) -> None:

@@ -74,6 +74,11 @@ class Interrupts:
         """A stretch of our own code inside a statement that must not be torn: a strike waits for its end."""
         return _Shield(self)
 
+    @property
+    def pending(self) -> bool:
+        """Within a shield: whether a strike waits for its end."""
+        return self._held_back
+
     def _press(self, statement: int, is_over: Callable[[], bool], cancel_jobs: Callable[[], None]) -> None:
         began, attempts = time.monotonic(), 0
         while not is_over():

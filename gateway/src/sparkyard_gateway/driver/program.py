@@ -19,14 +19,19 @@ from .bootstrap import Bootstrap, BootstrapError, ClaimRefused, read_descriptor,
 from .completion import Completer, Completion
 from .interrupts import Interrupts
 from .journal import Journal, Message
+from .jvm import spark_home
 from .link import Link
 from .notes import note
 from .progress import Progress
 from .python_completion import PythonCompleter
 from .python_interpreter import PythonInterpreter
+from .r_interpreter import NoR
+from .scala_completion import ScalaCompleter
+from .scala_interpreter import ScalaInterpreter
+from .scala_repl import LazyRepl, settings_for_scala
 from .sql_completion import SqlCompleter
 from .sql_interpreter import SqlInterpreter
-from .statements import Interpreter, Statements
+from .statements import Interpreter, JobsAndMore, Statements
 from .streams import Streams
 from .tracebacks import describe
 
@@ -79,8 +84,9 @@ class Driver:
         if self._link.connected_at is not None:
             message["startup_ms"]["link"] = round((self._link.connected_at - self._began) * 1000)
         self._link.send_durable(message)
+        self._warm()
         threading.Thread(target=spark.jvm.watch, args=(self._on_jvm_death,), name="sparkyard-jvm", daemon=True).start()
-        self._statements.run(self._interpreters, spark)
+        self._statements.run(self._interpreters, self._jobs)
         self._finish()
         return self._exit_code
 
@@ -91,17 +97,27 @@ class Driver:
             return spark.current_session(python.names)
 
         sql = SqlInterpreter(session, bootstrap.sql_rows, bootstrap.message_limit)
-        self._interpreters: Dict[str, Interpreter] = {"pyspark": python, "python": python, "sql": sql}
+        repl = LazyRepl(lambda: spark.session)
+        scala = ScalaInterpreter(repl, self._streams, self._interrupts)
+        self._warm = repl.warm if bootstrap.kind == "spark" else _nothing
+        self._jobs = JobsAndMore(spark, scala.interrupt)
+        self._interpreters: Dict[str, Interpreter] = {
+            "pyspark": python, "python": python, "sql": sql, "spark": scala, "sparkr": NoR(),
+        }  # fmt: skip
         self._statements.on_begin = Progress(spark, lambda: self._statements.running, self._link.send).begin
         complete_sql = SqlCompleter(session)
         complete_python = PythonCompleter(python.names, complete_sql)
-        completers: Dict[str, Completer] = {"pyspark": complete_python, "python": complete_python, "sql": complete_sql}
+        completers: Dict[str, Completer] = {
+            "pyspark": complete_python, "python": complete_python, "sql": complete_sql,
+            "spark": ScalaCompleter(repl, scala.busy),
+        }  # fmt: skip
         self._completion = Completion(completers, self._link.send)
 
     def _start_spark(self) -> bool:
         bootstrap = self._bootstrap
         try:
             conf = class_archive.using(bootstrap.conf, bootstrap.class_archive)
+            conf.update(settings_for_scala(spark_home(), bootstrap.work_dir))
             self._spark = spark_module.start(conf, bootstrap.app_name, bootstrap.work_dir, self._began)
         except Exception as error:  # noqa: BLE001  whatever it is, the session's owner must read it
             reason = str(error)
@@ -217,6 +233,10 @@ class Driver:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _let_sigterm()
+
+
+def _nothing() -> None:
+    """For who has nothing to do."""
 
 
 def _hold_sigterm() -> None:

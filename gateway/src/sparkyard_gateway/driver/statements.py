@@ -60,6 +60,21 @@ class NoJobs:
         """No call could break."""
 
 
+class JobsAndMore:
+    """The Spark jobs of a statement, and what else of it has to be stopped once they were."""
+
+    def __init__(self, jobs: Jobs, interrupt: Callable[[], None]) -> None:
+        self._jobs = jobs
+        self._interrupt = interrupt
+        self.enter = jobs.enter
+        self.forget_broken_call = jobs.forget_broken_call
+
+    def cancel(self, statement: int) -> None:
+        """Stop both."""
+        self._jobs.cancel(statement)
+        self._interrupt()
+
+
 class Statements:
     """Takes statements from the link's thread and runs them in `run`."""
 

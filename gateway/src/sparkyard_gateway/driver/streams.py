@@ -76,6 +76,7 @@ class StatementOutput:
         self.stderr = Pile(limit)
         self.lock = threading.RLock()  # the garbage collector may run a __del__ that prints while we add text
         self.open = True
+        self.verbatim = False  # white space at the end is kept: so does Livy in Scala
         self.streamed = 0  # characters sent so far: the offset of the next chunk
         self._pending: List[str] = []
         self._accepted = 0
@@ -105,8 +106,9 @@ class StatementOutput:
             self._pending.insert(0, text)
 
     def text(self) -> str:
-        """Livy's order: all of stdout, then all of stderr, without the white space at the end."""
-        return (self.stdout.text() + self.stderr.text()).rstrip()
+        """Livy's order: all of stdout, then all of stderr, in Python without the white space at the end."""
+        text = self.stdout.text() + self.stderr.text()
+        return text if self.verbatim else text.rstrip()
 
     def truncated(self) -> Optional[str]:
         """A sentence that says what was left out, if anything was."""

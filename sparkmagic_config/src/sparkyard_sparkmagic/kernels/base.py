@@ -70,7 +70,7 @@ class SparkKernel(PySparkKernel):  # type: ignore[misc]  # sparkmagic has no typ
     async def do_complete(self, code: str, cursor_pos: int | None) -> dict[str, Any]:
         """Called at Tab; the session may take two seconds, then there is no completion."""
         cursor = len(code) if cursor_pos is None else cursor_pos
-        place = completion.locate(code, cursor, self.bare, self.comment)
+        place = completion.locate(code, cursor, self.bare, self.comment, self.keeper.kind)
         if place is None:
             local: dict[str, Any] = _IPYTHON.do_complete(self, code, cursor)
             return local

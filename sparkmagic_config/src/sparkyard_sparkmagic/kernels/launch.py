@@ -6,12 +6,12 @@ neither. So the session is asked for before they are imported, and Spark starts 
 
 import importlib
 
-from sparkyard_sparkmagic.keeper import SessionKeeper
+from sparkyard_sparkmagic.keeper import PYTHON, SessionKeeper
 
 
-def launch(module: str, name: str) -> None:
-    """Start a session, then the kernel class `name` of `module` with it; returns when the kernel ends."""
-    keeper = SessionKeeper()
+def launch(module: str, name: str, kind: str = PYTHON) -> None:
+    """Start a session of a kind, then the kernel class `name` of `module` with it; returns when the kernel ends."""
+    keeper = SessionKeeper(kind=kind)
     keeper.begin()
     kernel_class = getattr(importlib.import_module(module), name)
     kernel_class.keeper = keeper
