@@ -78,7 +78,9 @@ def under(address: str, prefix: str) -> bool:
         return False
     wanted = prefix.rstrip("/").split("/")
     pieces = address.split("/")
-    return len(pieces) > len(wanted) and pieces[: len(wanted)] == wanted and plain_address(address)
+    below = pieces[len(wanted) :]
+    # An empty piece, as in a//b or a/, is one place to an object store and another to a file system.
+    return pieces[: len(wanted)] == wanted and bool(below) and all(below) and plain_address(address)
 
 
 def pyspark_folder() -> str:

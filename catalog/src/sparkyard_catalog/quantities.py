@@ -25,8 +25,9 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 def spark_bytes(text: str) -> int:
     """The bytes in a memory string of Spark's."""
-    if match := re.fullmatch(r"([0-9]{1,12})(b|[kmgt]b?)", text.lower()):
-        return int(match[1]) * _BINARY[match[2][0]]
+    # Not text.lower(): it makes an ASCII k of the Kelvin sign.
+    if match := re.fullmatch(r"([0-9]{1,12})([bB]|[kmgtKMGT][bB]?)", text):
+        return int(match[1]) * _BINARY[match[2][0].lower()]
     text = brief(text)
     if re.fullmatch(r"[0-9]+", text):
         raise ValueError(f"'{text}' has no unit; write {text}m or {text}g as Spark does")

@@ -2,6 +2,8 @@
 
 A value reaches a rule as text, as it came in the request. No rule grants control characters, which would end a line of
 a properties file, nor `${`, which Spark would replace by an environment variable or another setting after the check.
+Zero means 'no limit' to settings such as spark.driver.maxResultSize, so a cap on memory or time doesn't grant it unless
+the catalog names it as the least.
 """
 
 import re
@@ -91,8 +93,8 @@ class MemoryRule(_Rule):
 
     type: Literal["memory"]
     """The kind of rule."""
-    min: SparkMemory = "0b"
-    """The least amount that is granted, such as 64m."""
+    min: SparkMemory = "1b"
+    """The least amount that is granted, such as 64m. 0b grants zero, which many settings take for 'no limit'."""
     max: SparkMemory
     """The greatest amount that is granted, such as 1g."""
 
@@ -111,7 +113,7 @@ class MemoryRule(_Rule):
     @property
     def allowed(self) -> str:
         """What is granted, as a phrase."""
-        low = f"from {self.min} " if spark_bytes(self.min) else ""
+        low = f"from {self.min} " if spark_bytes(self.min) > 1 else ""
         return f"memory {low}up to {self.max}, with its unit"
 
 
@@ -120,8 +122,8 @@ class DurationRule(_Rule):
 
     type: Literal["duration"]
     """The kind of rule."""
-    min: Duration = "0s"
-    """The shortest time that is granted, such as 10s."""
+    min: Duration = "1ms"
+    """The shortest time that is granted, such as 10s. 0s grants zero, which many settings take for 'no limit'."""
     max: Duration
     """The longest time that is granted, such as 10m."""
 
@@ -140,7 +142,7 @@ class DurationRule(_Rule):
     @property
     def allowed(self) -> str:
         """What is granted, as a phrase."""
-        low = f"from {self.min} " if seconds(self.min) else ""
+        low = f"from {self.min} " if seconds(self.min) > 0.001 else ""
         return f"a time {low}up to {self.max}, with its unit"
 
 

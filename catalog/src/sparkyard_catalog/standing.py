@@ -67,13 +67,14 @@ _TABLE: tuple[tuple[Standing, str, str], ...] = (
         "is set by Sparkyard itself",
         """
         spark.sparkyard.* spark.master spark.remote spark.api.mode spark.submit.deployMode spark.app.id spark.home
+        spark.app.attempt* spark.app.startTime spark.app.submitTime spark.local.connect
         spark.driver.host spark.driver.bindAddress spark.driver.port spark.repl.* spark.proxyUser spark.submit.proxyUser
         """,
     ),
     (
         Standing.CLOSED,
         "loads files: name them in the session's jars, pyFiles, files or archives, which have a policy of their own",
-        "spark.jars spark.files spark.archives spark.submit.pyFiles spark.yarn.dist.*",
+        "spark.jars spark.files spark.archives spark.submit.pyFiles spark.yarn.dist.* spark.app.initial*",
     ),
     (
         Standing.CLOSED,
@@ -85,8 +86,8 @@ _TABLE: tuple[tuple[Standing, str, str], ...] = (
         "decides how and where Spark itself is started",
         """
         spark.submit.* spark.launcher.* spark.deploy.* spark.master.* spark.worker.* spark.mesos.* spark.yarn.*
-        spark.kubernetes.* spark.testing* spark.connect.* spark.driver.supervise spark.driver.blockManager.port
-        spark.blockManager.port
+        spark.kubernetes.* spark.test* spark.connect.* spark.driver.supervise spark.driver.blockManager.port
+        spark.blockManager.port spark.standalone.*
         """,
     ),
     (
@@ -124,7 +125,8 @@ _TABLE: tuple[tuple[Standing, str, str], ...] = (
         Standing.CLOSED,
         "guards secrets and connections",
         """
-        spark.redaction.* spark.sql.redaction.* spark.ssl.* spark.authenticate* spark.network.crypto.*
+        spark.redaction* spark.sql.redaction.* spark.ssl.* spark.authenticate* spark.network.crypto.*
+        spark.network.sasl.* spark.network.auth.*
         spark.io.crypto.* spark.io.encryption.* spark.security.* spark.kerberos.* spark.hadoop.hadoop.*
         spark.hadoop.dfs.* spark.hadoop.yarn.*
         """,
@@ -143,6 +145,7 @@ _TABLE: tuple[tuple[Standing, str, str], ...] = (
         """
         *.extraJavaOptions *.defaultJavaOptions *.extraClassPath *.extraLibraryPath *.userClassPathFirst spark.jars*
         spark.pyspark.* spark.executorEnv.* spark.driverEnv.* spark.python.* spark.files.userClassPathFirst
+        spark.sql.execution.pyspark.python spark.sql.artifact.*
         """,
     ),
     (
@@ -150,7 +153,8 @@ _TABLE: tuple[tuple[Standing, str, str], ...] = (
         "takes resources beyond the profile's sizes",
         """
         spark.driver.* spark.executor.* spark.dynamicAllocation.* spark.cores.max spark.task.* spark.memory.offHeap.*
-        spark.local.dir spark.rpc.* spark.ui.* spark.scheduler.allocation.file
+        spark.local.dir spark.rpc.* spark.ui.* spark.scheduler.allocation.file spark.shuffle.service.*
+        spark.streaming.dynamicAllocation.*
         """,
     ),
     (
@@ -159,7 +163,7 @@ _TABLE: tuple[tuple[Standing, str, str], ...] = (
         """
         spark.hadoop.* spark.kafka.* spark.sql.catalog.* spark.sql.hive.* spark.sql.warehouse.dir
         spark.sql.defaultCatalog spark.checkpoint.dir spark.sql.streaming.checkpointLocation spark.appStatusStore.*
-        spark.storage.decommission.fallbackStorage.*
+        spark.storage.decommission.fallbackStorage.* spark.streaming.checkpoint.directory
         """,
     ),
     (
@@ -167,8 +171,10 @@ _TABLE: tuple[tuple[Standing, str, str], ...] = (
         "loads a class by its name",
         """
         spark.sql.extensions* spark.serializer spark.kryo.* spark.closure.serializer spark.shuffle.manager
-        spark.shuffle.sort.io.* spark.io.compression.codec spark.logConf *class *classes *provider *plugin* *listener*
-        *.impl *serializer *registrator* *extension*
+        spark.shuffle.sort.io.* spark.io.compression.codec spark.shuffle.mapStatus.compression.codec spark.logConf
+        spark.checkpoint.compression.codec spark.sql.streaming.stateStore.compression.codec spark.storage.replication.*
+        spark.sql.sources.default spark.streaming.clock
+        *class *classes *provider *plugin* *listener* *impl *serializer *registrator* *extension*
         """,
     ),
     (

@@ -18,6 +18,11 @@ ADAPTER: TypeAdapter[Any] = TypeAdapter(Rule)
         ({"type": "number", "min": 0.2, "max": 0.8}, ["0.5", "0.2"], ["0.9", "nan", "inf", "1e-1", ".5"]),
         ({"type": "memory", "max": "1g"}, ["1g", "512m", "1048576k"], ["2g", "1025m", "1024", "1.5g", "-1g", ""]),
         ({"type": "memory", "min": "384m", "max": "1g"}, ["384m"], ["383m"]),
+        # Zero is 'no limit' to many settings: it is granted where the catalog says so.
+        ({"type": "memory", "max": "1g"}, ["1b"], ["0b", "0m", "0"]),
+        ({"type": "memory", "min": "0b", "max": "1g"}, ["0b"], []),
+        ({"type": "duration", "max": "1h"}, ["1ms"], ["0s", "0ms"]),
+        ({"type": "duration", "min": "0s", "max": "1h"}, ["0s"], []),
         ({"type": "duration", "min": "10s", "max": "10m"}, ["10s", "600s", "10m"], ["9s", "11m", "60", "1h"]),
         ({"type": "one_of", "values": ["zstd", "lz4"]}, ["zstd"], ["ZSTD", "snappy", "zstd "]),
         ({"type": "one_of", "values": [1, True, 0.5]}, ["1", "true", "0.5"], ["True"]),
