@@ -10,11 +10,14 @@ import structlog
 from sparkyard_catalog import CatalogFile
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import Backend, Ended
+from sparkyard_gateway.backends.event_logs import EventLogs
+from sparkyard_gateway.backends.history_servers import HistoryServers
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
+from sparkyard_gateway.history import History
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
@@ -45,6 +48,7 @@ class Gateway:
     metrics: Metrics
     logs: DriverLogs
     records: Records
+    history_servers: HistoryServers
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
     closing: bool = False
@@ -53,6 +57,7 @@ class Gateway:
     async def open(self) -> None:
         """Take up what runs, and begin."""
         self.database.open()
+        await self.history_servers.open()
         await self.reconciler.recover()
         self._sweep = asyncio.create_task(self.reconciler.run(), name="sweep")
 
@@ -78,6 +83,7 @@ class Gateway:
         await self.database.close()
         await self.hub.aclose()
         self.logs.close()
+        await self.history_servers.close()
         if self.spark_ui is not None:
             await self.spark_ui.close()
 
@@ -111,7 +117,8 @@ def build(settings: Settings) -> Gateway:
     def when_ended(number: int, ended: Ended) -> None:
         sessions.driver_ended(number, ended)
 
-    backends["local"] = LocalBackend(
+    event_logs = EventLogs(settings.state_dir.absolute() / "events")
+    local = backends["local"] = LocalBackend(
         settings.sessions_dir,
         when_ended,
         homes_dir=settings.homes_dir,
@@ -119,11 +126,24 @@ def build(settings: Settings) -> Gateway:
         java_home=settings.local_java_home,
         memory_limit_mib=settings.driver_memory_limit_mib,
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
+        event_logs=event_logs if settings.event_logs else None,
     )
+    history_servers = HistoryServers(
+        settings.state_dir.absolute() / "history",
+        event_logs,
+        local.identity_of,
+        java_home=settings.local_java_home,
+        most=settings.history_servers,
+        idle_seconds=settings.history_idle_seconds,
+        memory_mib=settings.history_memory_mib,
+    )
+    history = History(settings, sessions, event_logs, history_servers)
+    records = Records(settings, store, sessions)
     statements = Statements(settings, store, sessions, metrics)
     drivers = Drivers(settings, store, sessions, statements, metrics)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends)
+    reconciler.chores.append(history.tidy)
 
     def count_states() -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -146,7 +166,8 @@ def build(settings: Settings) -> Gateway:
         reconciler=reconciler,
         metrics=metrics,
         logs=logs,
-        records=Records(settings, store, sessions),
+        records=records,
+        history_servers=history_servers,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
-        spark_ui=SparkUi(sessions, backends, secret) if secret else None,
+        spark_ui=SparkUi(records, backends, history, secret) if secret else None,
     )

@@ -7,6 +7,7 @@ bounds. Deaths are not found here: a backend reports them as they happen.
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -33,6 +34,8 @@ class Reconciler:
         self._sessions = sessions
         self._backends = backends
         self._housekept = 0.0
+        self.chores: list[Callable[[], None]] = []
+        """What else is looked after once a minute, each on a thread."""
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
@@ -99,6 +102,8 @@ class Reconciler:
                 self._sessions.end(session, reason)
         if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
             self._housekept = time.monotonic()
+            for chore in self.chores:
+                await asyncio.to_thread(chore)
             for backend in self._backends.values():
                 if isinstance(backend, LocalBackend):
                     await asyncio.to_thread(
