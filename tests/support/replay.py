@@ -220,7 +220,7 @@ class Replay:
 
 
 def comparable(output: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What must be the same: not numbers of statements, addresses in memory, today's date, pixels, nor the frames of Spark's code."""
+    """What must be the same: not statements' numbers, addresses in memory, today's date, pixels, nor Spark's frames."""
     if output is None:
         return None
     if output["status"] == "error":

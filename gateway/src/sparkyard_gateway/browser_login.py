@@ -1,6 +1,7 @@
 """Browsers log in to the gateway's pages through JupyterHub: OAuth's code flow with PKCE, and a cookie of ours after.
 
-The cookie serves pages only, never the API. It is HttpOnly, SameSite=Lax and limited to the pages' path; it holds the
+The cookie serves pages only, never the API. It is HttpOnly, SameSite=Lax and limited to the path of the pages it was
+asked for (the Spark UIs, or the gateway's own), so that each kind logs in for itself; it holds the
 hub's token for this login, sealed, and the hub is asked about that token like about any other, so that a logout or a
 revocation there ends it here.
 """
@@ -54,7 +55,7 @@ class BrowserLogin:
         self._client_id = settings.hub_client_id
         self._authorize_path = f"{settings.hub_public_path}api/oauth2/authorize"
         self._token_url = f"{settings.hub_api_url}/oauth2/token"
-        self._pages = f"{settings.prefix}/spark-ui/"
+        self._areas = (f"{settings.prefix}/ui/", f"{settings.prefix}/spark-ui/")
         self._callback = f"{settings.prefix}/oauth_callback"
         self._seconds = settings.browser_session_seconds
         self._logins = Seal(secret, "browser-login")
@@ -109,6 +110,9 @@ class BrowserLogin:
             log.warning("login_refused_by_hub", status=answer.status_code)
             raise Forbidden("JupyterHub did not confirm this login. Open the page again.")
         token = answer.json()["access_token"]
-        wanted = begun["wanted"] if str(begun["wanted"]).startswith(self._pages) else self._pages
+        wanted = str(begun["wanted"])
+        area = next((each for each in self._areas if wanted.startswith(each)), None)
+        if area is None:
+            area = wanted = self._areas[0]
         sealed = self._logins.seal(self._seconds, token=token)
-        return Step(wanted, Cookie(LOGIN_COOKIE, sealed, self._pages, self._seconds))
+        return Step(wanted, Cookie(LOGIN_COOKIE, sealed, area, self._seconds))

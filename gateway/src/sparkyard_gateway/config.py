@@ -143,6 +143,20 @@ class Settings(BaseSettings):
     driver_log_limit_bytes: PositiveInt = Field(
         32 * 1024 * 1024, description="Size at which a driver's log is rotated; one older file is kept beside it."
     )
+    event_logs: bool = Field(
+        True,
+        description="Whether local drivers write event logs, from which their Spark UI is shown after their end.",
+    )
+    event_log_limit_bytes: PositiveInt = Field(
+        512 * 1024 * 1024, description="How much of event logs is kept for one user; the oldest go first."
+    )
+    history_servers: PositiveInt = Field(
+        3, description="How many of Spark's history servers may run at once: one for each user who looks."
+    )
+    history_idle_seconds: PositiveFloat = Field(
+        600.0, description="How long a history server runs on when nobody looks any more."
+    )
+    history_memory_mib: PositiveInt = Field(512, description="Heap of a history server, in MiB.")
     driver_memory_limit_mib: PositiveInt | None = Field(
         None, description="Address space (RLIMIT_DATA) of each process of a local driver, in MiB. Default: no limit."
     )

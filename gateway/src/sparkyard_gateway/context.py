@@ -14,6 +14,8 @@ from sparkyard_catalog import CatalogFile
 from sparkyard_gateway import readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
+from sparkyard_gateway.backends.event_logs import EventLogs
+from sparkyard_gateway.backends.history_servers import HistoryServers
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.local_batches import LocalBatches
@@ -28,6 +30,7 @@ from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
 from sparkyard_gateway.driver_file import write_driver_file
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
+from sparkyard_gateway.history import History
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
@@ -66,6 +69,7 @@ class Gateway:
     metrics: Metrics
     logs: DriverLogs
     records: Records
+    history_servers: HistoryServers
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
     closing: bool = False
@@ -79,6 +83,7 @@ class Gateway:
     async def open(self) -> None:
         """Take up what runs, and begin."""
         self.database.open()
+        await self.history_servers.open()
         await self.reconciler.recover()
         await self.batch_reconciler.recover()
         self._sweeps = (
@@ -117,6 +122,7 @@ class Gateway:
         await self.database.close()
         await self.hub.aclose()
         self.logs.close()
+        await self.history_servers.close()
         if self.spark_ui is not None:
             await self.spark_ui.close()
 
@@ -151,7 +157,8 @@ def build(settings: Settings) -> Gateway:
     def when_ended(number: int, ended: Ended) -> None:
         sessions.driver_ended(number, ended)
 
-    backends["local"] = LocalBackend(
+    event_logs = EventLogs(settings.state_dir.absolute() / "events")
+    local = backends["local"] = LocalBackend(
         settings.sessions_dir,
         when_ended,
         homes_dir=settings.homes_dir,
@@ -159,6 +166,7 @@ def build(settings: Settings) -> Gateway:
         java_home=settings.local_java_home,
         memory_limit_mib=settings.driver_memory_limit_mib,
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
+        event_logs=event_logs if settings.event_logs else None,
     )
     if settings.livy_url is not None:
         backends["livy"] = _upstream(settings, database, sessions)
@@ -179,10 +187,22 @@ def build(settings: Settings) -> Gateway:
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
     batch_backends["local"] = local_batches
+    history_servers = HistoryServers(
+        settings.state_dir.absolute() / "history",
+        event_logs,
+        local.identity_of,
+        java_home=settings.local_java_home,
+        most=settings.history_servers,
+        idle_seconds=settings.history_idle_seconds,
+        memory_mib=settings.history_memory_mib,
+    )
+    history = History(settings, sessions, event_logs, history_servers)
+    records = Records(settings, store, sessions)
     statements = Statements(settings, store, sessions, metrics)
     drivers = Drivers(settings, store, sessions, statements, metrics)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends, identities)
+    reconciler.chores.append(history.tidy)
     readings.register(metrics, sessions, batches, store, catalog)
     return Gateway(
         settings=settings,
@@ -202,9 +222,10 @@ def build(settings: Settings) -> Gateway:
         batch_reconciler=BatchReconciler(settings, batch_store, batches, batch_backends),
         metrics=metrics,
         logs=logs,
-        records=Records(settings, store, sessions),
+        records=records,
+        history_servers=history_servers,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
-        spark_ui=SparkUi(sessions, backends, secret) if secret else None,
+        spark_ui=SparkUi(records, backends, history, secret) if secret else None,
     )
 
 

@@ -9,6 +9,7 @@
     ├── SessionNotFound              404  unknown, or somebody else's: the answer is the same
     ├── StatementNotFound            404
     ├── NoSuchRoute                  404
+    ├── NoHistory                    404  the Spark UI of a session that left none
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
     ├── BodyTooLarge                 413
     ├── BodyTooSlow                  408
@@ -115,6 +116,14 @@ class NoSuchRoute(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("")
+
+
+class NoHistory(GatewayError):
+    status = 404
+    code = "no_history"
+
+    def __init__(self) -> None:
+        super().__init__("This session has ended, and Spark has left no history of it to show.")
 
 
 class MalformedBody(GatewayError):

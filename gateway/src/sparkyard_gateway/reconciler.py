@@ -10,6 +10,7 @@ the database or this process was away for a while, or because somebody set the c
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -51,6 +52,8 @@ class Reconciler:
         self._swept_at = steady_ms()
         self._heard_since = self._swept_at
         self._endings: set[asyncio.Task[None]] = set()
+        self.chores: list[Callable[[], None]] = []
+        """What else is looked after once a minute, each on a thread."""
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
@@ -130,14 +133,20 @@ class Reconciler:
                 self._sessions.end(session, reason)
         if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
             self._housekept = time.monotonic()
-            for backend in self._backends.values():
-                if isinstance(backend, LocalBackend):
-                    await asyncio.to_thread(
-                        backend.tidy,
-                        self._settings.driver_log_limit_bytes,
-                        self._settings.log_retention_seconds,
-                        frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set()),
-                    )
+            await self._keep_house()
+
+    async def _keep_house(self) -> None:
+        """Keep what lies on the disk in bounds."""
+        for chore in self.chores:
+            await asyncio.to_thread(chore)
+        for backend in self._backends.values():
+            if isinstance(backend, LocalBackend):
+                await asyncio.to_thread(
+                    backend.tidy,
+                    self._settings.driver_log_limit_bytes,
+                    self._settings.log_retention_seconds,
+                    frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set()),
+                )
 
 
 def overdue(session: LiveSession, now: int, heard_since: int = 0) -> str | None:

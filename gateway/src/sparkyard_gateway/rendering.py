@@ -64,8 +64,8 @@ def statements_json(total: int, statements: list[LiveStatement], truncated: str 
 def session_answer(session: LiveSession, log: list[str], prefix: str) -> SessionAnswer:
     """A session as its owner sees it. `prefix` is the public path of this gateway."""
     asked = session.request
-    shown = session.spark_ui is not None and session.state.active
-    path = f"{prefix}/spark-ui/{session.id}/" if shown else None
+    # After the end the address shows what the history server knows of it.
+    path = None if session.spark_ui is None else f"{prefix}/spark-ui/{session.id}/"
     return SessionAnswer(
         id=session.id,
         name=session.name,

@@ -11,11 +11,14 @@ browser gets when it arrives with its login:
 A pass names session and user, is bound to the browser (its user agent and address) and good for an hour; whose session
 it is, is looked at anew with each request, and a page that is *opened* (rather than fetched by another) needs the login
 as well, so that a copied address is worth nothing in another browser.
+
+When the session has ended, the same address leads to its page of Spark's history server.
 """
 
 import hashlib
 import re
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -24,12 +27,14 @@ import httpx
 
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend
-from sparkyard_gateway.errors import SessionNotFound
+from sparkyard_gateway.errors import NoHistory, SessionNotFound
+from sparkyard_gateway.history import History, path_of
 from sparkyard_gateway.live import LiveSession
+from sparkyard_gateway.records import Records
 from sparkyard_gateway.sealing import Seal
-from sparkyard_gateway.sessions import Sessions
 
 PASS_SECONDS = 3600
+MOST_HOLDERS = 10_000
 CHECK_SECONDS = 5.0
 """How long it is believed that a port is the session's driver's."""
 
@@ -75,9 +80,11 @@ class Page:
 class SparkUi:
     """Passes and proxying."""
 
-    def __init__(self, sessions: Sessions, backends: Mapping[str, Backend], secret: str) -> None:
-        self._sessions = sessions
+    def __init__(self, records: Records, backends: Mapping[str, Backend], history: History, secret: str) -> None:
+        self._records = records
         self._backends = backends
+        self._history = history
+        self._holders: OrderedDict[str, Caller] = OrderedDict()
         self._passes = Seal(secret, "spark-ui-pass")
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(30.0, connect=3.0),
@@ -95,11 +102,13 @@ class SparkUi:
 
     def issue(self, session: LiveSession, caller: Caller, browser: str) -> str:
         """A pass for this caller's browser."""
-        return self._passes.seal(
-            PASS_SECONDS, session=session.id, user=caller.name, all=caller.sees_all, browser=_digest(browser)
-        )
+        text = self._passes.seal(PASS_SECONDS, session=session.id, user=caller.name, browser=_digest(browser))
+        self._holders[_digest(text)] = caller
+        while len(self._holders) > MOST_HOLDERS:
+            self._holders.popitem(last=False)
+        return text
 
-    def admit(self, text: str, reference: str, browser: str) -> tuple[LiveSession, Caller] | None:
+    async def admit(self, text: str, reference: str, browser: str) -> tuple[LiveSession, Caller] | None:
         """The session and user of a pass; None where it is not one for this session and browser.
 
         Raises SessionNotFound where the user may not see the session any more.
@@ -107,22 +116,42 @@ class SparkUi:
         content = self._passes.open(text)
         if content is None or str(content["session"]) != reference or content["browser"] != _digest(browser):
             return None
-        caller = Caller(str(content["user"]), frozenset(), admin=bool(content["all"]), sees_all=bool(content["all"]))
-        return self._sessions.find(caller, reference), caller
+        # What else a caller may than see the own sessions is remembered here alone: after a restart the page that a
+        # lead or an admin has open is opened once more.
+        caller = self._holders.get(_digest(text)) or Caller(str(content["user"]), frozenset(), False, False)
+        return await self._records.find(caller, reference), caller
 
     # Proxying
 
     async def fetch(self, session: LiveSession, base: str, path: str, query: str, headers: Mapping[str, str]) -> Page:
         """Get a page from the session's Spark UI; `base` is the path that its links shall begin with."""
-        upstream = await self._upstream(session)
+        if session.state.active:
+            return await self._passed_on(self._client, await self._upstream(session), base, path, query, headers)
+        if not self._history.kept(session):
+            raise NoHistory
+        own = path_of(session.app_id or "", path)
+        if own is None:
+            return Page(302, {"location": f"{base}/history/{session.app_id}/{quote(path)}{query and '?'}{query}"}, b"")
+        async with self._history.server_of(session) as server:
+            return await self._passed_on(server.client, server.url, base, own, query, headers)
+
+    async def _passed_on(
+        self,
+        client: httpx.AsyncClient,
+        upstream: str,
+        base: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+    ) -> Page:
         kept = {name: headers[name] for name in _REQUEST_HEADERS if name in headers}
-        request = self._client.build_request(
+        request = client.build_request(
             "GET",
-            httpx.URL(f"{upstream}/{quote(path.lstrip('/'))}", query=query.encode()),
+            httpx.URL(f"{upstream}/{quote(path.lstrip('/'))}", query=query.encode() or None),
             headers={**kept, "X-Forwarded-Context": base, "Accept-Encoding": "identity"},
         )
         try:
-            answer = await self._client.send(request, stream=True)
+            answer = await client.send(request, stream=True)
         except httpx.HTTPError:
             return Page(502, {"content-type": "text/plain"}, b"The Spark UI of this session does not answer.\n")
         passed = {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}

@@ -26,6 +26,8 @@ from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
+from sparkyard_gateway.backends.event_logs import EventLogs
+from sparkyard_gateway.backends.user_names import name_library, named
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
@@ -56,7 +58,9 @@ class LocalBackend:
         java_home: Path | None = None,
         memory_limit_mib: int | None = None,
         program: Path = DRIVER_PROGRAM,
+        event_logs: EventLogs | None = None,
     ) -> None:
+        self._event_logs = event_logs
         self._dir = sessions_dir
         self._when_ended = when_ended
         self._homes = homes_dir
@@ -97,6 +101,7 @@ class LocalBackend:
 
     def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None) -> int:
         folder, work = self._make_folders(order.session_id, identity)
+        history = self._history(order, identity)
         bootstrap = {
             "session": order.session_id,
             "epoch": order.epoch,
@@ -104,7 +109,7 @@ class LocalBackend:
             "token": order.token,
             "kind": order.kind,
             "app_name": order.app_name,
-            "conf": self._conf(order),
+            "conf": {**self._conf(order), **history},
             "work_dir": str(work),
             "heartbeat_seconds": order.heartbeat_seconds,
             "orphan_seconds": order.orphan_seconds,
@@ -173,6 +178,13 @@ class LocalBackend:
         if self._homes is None:
             raise BackendError(f"This gateway knows no home folders, so there is no {address}.")
         return str(self._homes.absolute() / _folder_name(owner) / within)
+
+    def _history(self, order: SparkOrder, identity: Identity | None) -> dict[str, str]:
+        """The settings of its event log; none where the catalog has its own idea of one."""
+        if self._event_logs is None or any(key.startswith("spark.eventLog.") for key in order.conf):
+            return {}
+        self._event_logs.prepare(order.owner, identity)
+        return self._event_logs.conf(order.owner)
 
     def _environment(self, order: SparkOrder, python: Path, identity: Identity | None) -> dict[str, str]:
         work = self._work(order.number)
@@ -251,19 +263,19 @@ class LocalBackend:
 
     def _name_for(self, session_id: int, identity: Identity) -> dict[str, str]:
         """A name for a uid that /etc/passwd may not have: Hadoop's login fails without."""
-        folder = self._folder(session_id)
-        name = "".join(each if each.isalnum() and each.isascii() else "-" for each in identity.name) or "user"
-        passwd, group = folder / "passwd", folder / "group"
-        work = self._work(session_id)
-        passwd.write_text(f"{name}:x:{identity.uid}:{identity.gid}::{work}:/usr/sbin/nologin\n", encoding="ascii")
-        group.write_text(f"{name}:x:{identity.gid}:\n", encoding="ascii")
-        for each in (passwd, group):
-            each.chmod(0o644)
-        return {
-            "LD_PRELOAD": str(name_library()),
-            "NSS_WRAPPER_PASSWD": str(passwd),
-            "NSS_WRAPPER_GROUP": str(group),
+        return named(self._folder(session_id), self._work(session_id), identity)
+
+    async def identity_of(self, owner: str, python: Path) -> Identity | None:
+        """Who this user's processes run as; None for this process's own user. Raises BackendError."""
+        return await asyncio.to_thread(self._identity, owner, python)
+
+    async def memory(self, handles: Mapping[int, Handle | None]) -> dict[int, int]:
+        """How many bytes each of these sessions' processes hold, as far as they live."""
+        leaders = {
+            number: handle["pid"] for number, handle in handles.items() if handle is not None and same_process(handle)
         }
+        held = await asyncio.to_thread(processes.memory_of, frozenset(leaders.values()))
+        return {number: held[pid] for number, pid in leaders.items() if pid in held}
 
     # Watch
 
@@ -350,12 +362,6 @@ class LocalBackend:
 
     def _work(self, session_id: int) -> Path:
         return self._folder(session_id) / "work"
-
-
-def name_library() -> Path | None:
-    """nss_wrapper, from the system's package libnss-wrapper."""
-    found = sorted(Path("/usr/lib").glob("**/libnss_wrapper.so"))
-    return found[0] if found else None
 
 
 def _folder_name(owner: str) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -76,6 +76,23 @@ def kill_members(leader: int, number: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
     return len(pids)
+
+
+def memory_of(leaders: Collection[int]) -> dict[int, int]:
+    """The bytes that the processes of these sessions hold, each session's together: one look at all processes.
+
+    What they share with the files they were started from is not counted.
+    """
+    held: dict[int, int] = {}
+    for entry in _PROC.iterdir() if leaders else ():
+        fields = _stat(int(entry.name)) if entry.name.isdecimal() else None
+        if fields is None or int(fields[3]) not in leaders:
+            continue
+        with contextlib.suppress(OSError):
+            for line in (entry / "status").read_text(encoding="utf-8", errors="replace").splitlines():
+                if line.startswith(("RssAnon:", "RssShmem:")):
+                    held[int(fields[3])] = held.get(int(fields[3]), 0) + int(line.split()[1]) * 1024
+    return held
 
 
 def listening_ports(leader: int) -> set[int]:

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, StreamingRespons
 
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.browser_login import LOGIN_COOKIE, STATE_COOKIE, BrowserLogin, Cookie
-from sparkyard_gateway.errors import GatewayError, NoSuchRoute
+from sparkyard_gateway.errors import GatewayError, NoHistory, NoSuchRoute
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.routes.dependencies import AGateway
 from sparkyard_gateway.spark_ui import POLICY, SparkUi
@@ -65,7 +65,7 @@ async def with_pass(
     request: Request, gateway: AGateway, login: Login, ui: Ui, session: Reference, text: str, path: str
 ) -> Response:
     """A page or a part of one, for the holder of a pass."""
-    admitted = ui.admit(text, session, _browser(request))
+    admitted = await ui.admit(text, session, _browser(request))
     if admitted is None:
         if _opened(request):
             return RedirectResponse(_clean(request, session, path), 302)
@@ -77,7 +77,7 @@ async def with_pass(
             return _to_login(request, login, _clean(request, session, path))
         if caller.name != holder.name:
             return RedirectResponse(_clean(request, session, path), 302)
-        gateway.sessions.find(caller, session)
+        await gateway.records.find(caller, session)
     return await _proxied(request, ui, live, f"{_root(request, session)}/~{text}", path)
 
 
@@ -89,12 +89,12 @@ async def without_pass(
     """The address that people have: the login decides. A program sends its hub token instead."""
     if "authorization" in request.headers:
         caller = await gateway.identities.caller_of(request.headers["authorization"])
-        live = gateway.sessions.find(caller, session)
+        live = await gateway.records.find(caller, session)
         return await _proxied(request, ui, live, _root(request, session), path)
     known: Caller | None = await login.caller(request.cookies.get(LOGIN_COOKIE))
     if known is None:
         return _to_login(request, login, _clean(request, session, path))
-    live = gateway.sessions.find(known, session)
+    live = await gateway.records.find(known, session)
     text = ui.issue(live, known, _browser(request))
     query = f"?{request.url.query}" if request.url.query else ""
     return RedirectResponse(f"{_root(request, str(live.id))}/~{text}/{quote(path)}{query}", 302)
@@ -173,5 +173,6 @@ def _page(status: int, sentence: str) -> Response:
 
 def error_page(error: GatewayError) -> Response:
     """An error for a browser's user. Its sentences hold nothing of a request's but an id that may be anything."""
-    text = "This Spark UI is not there, or not yours." if error.status == 404 else error.message
+    missing = error.status == 404 and not isinstance(error, NoHistory)
+    text = "This Spark UI is not there, or not yours." if missing else error.message
     return _page(error.status, text)
