@@ -4,11 +4,17 @@ One session serves all tests that leave it usable; those that end a driver start
 test itself plays the driver: the batch's program only writes down the arguments that it was given.
 """
 
+import itertools
 import json
 import os
 import signal
+import socket
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +39,7 @@ os.rename(file.name, os.path.join(here, f"session-{name}.json"))
 time.sleep(600)
 """
 NEW_TOKEN = "t" * 43
+COUNT = itertools.count()
 T = TypeVar("T")
 
 
@@ -43,6 +50,12 @@ def until(condition: Callable[[], T], seconds: float = 120) -> T:
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.1)
     return found
+
+
+def kill(gateway: RunningGateway) -> None:
+    assert gateway.process is not None
+    gateway.process.kill()
+    gateway.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +75,10 @@ def gateway(upstream_livy: UpstreamLivy, hub: HubStandIn) -> Iterator[RunningGat
 
 
 @pytest.fixture
-def mortal(upstream_livy: UpstreamLivy, hub: HubStandIn, request: pytest.FixtureRequest) -> Iterator[RunningGateway]:
-    """A gateway of one test's own, with other batches' names."""
-    name = request.node.name.replace("[", "-").replace("]", "")
-    running = gateway_before(upstream_livy, hub.url, name, "--stop-drivers-on-exit", *getattr(request, "param", ()))
+def mortal(upstream_livy: UpstreamLivy, hub: HubStandIn) -> Iterator[RunningGateway]:
+    """A gateway of one test's own, not yet started."""
+    name = f"mortal{next(COUNT)}"
+    running = gateway_before(upstream_livy, hub.url, name, "--stop-drivers-on-exit", namespace=name)
     yield running
     running.stop()
 
@@ -183,16 +196,6 @@ def test_no_secret_is_where_others_look(ann, session, upstream_livy):
     assert text(ann, session, "[k for k in os.environ if 'GATEWAY' in k or 'SECRET' in k]") == "[]"
 
 
-def test_the_claim_in_the_arguments_opens_nothing_once_the_driver_is_there(ann, hub, upstream_livy, gateway, session):
-    """Whoever reads it learns nothing by it. That it ends the session is the price: see the tests of claims."""
-    driver = psutil.Process(int(text(ann, session, "import os\nos.getpid()")))
-    arguments = driver.cmdline()
-    code = arguments[arguments.index("--claim") + 1]
-    with pytest.raises(httpx.HTTPStatusError):
-        httpx.get(f"{gateway.url}/sessions/{session}", headers={"Authorization": f"token {code}"}).raise_for_status()
-    assert ann.get(f"/sessions/{session}").json()["state"] == "idle"
-
-
 def test_the_driver_works_in_a_private_folder_of_its_own(ann, session):
     folder = text(ann, session, "import os\nos.getcwd(), oct(os.stat('.').st_mode & 0o777)")
     assert "sparkyard-" in folder
@@ -217,9 +220,7 @@ def test_a_killed_gateway_finds_the_driver_again_and_repeats_nothing(ann, gatewa
     code = "import time\ncount += 1\ntime.sleep(8)\ncount"
     running = ann.post(f"/sessions/{session}/statements", json={"code": code}).json()["id"]
     until(lambda: ann.get(f"/sessions/{session}/statements/{running}").json()["state"] == "running")
-    assert gateway.process is not None
-    gateway.process.kill()
-    gateway.process.wait()
+    kill(gateway)
     gateway.start()
     done = until(
         lambda: (s := ann.get(f"/sessions/{session}/statements/{running}?wait=30").json())["state"] == "available" and s
@@ -247,13 +248,7 @@ def test_a_deleted_session_takes_its_batch_along(ann, gateway, upstream_livy):
     folder = text(ann, number, "os.getcwd()").strip("'")
     assert ann.delete(f"/sessions/{number}").json() == {"msg": "deleted"}
     until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family))
-    until(
-        lambda: all(
-            each["state"] in {"success", "killed", "dead"}
-            for each in upstream_livy.batches()
-            if each["name"] == f"sparkyard-test-{number}-1"
-        )
-    )
+    until(lambda: upstream_livy.ended("test", number))
     assert not Path(folder).exists()
 
 
@@ -277,3 +272,234 @@ def test_a_killed_jvm_is_a_dead_session_with_the_reason(ann, gateway):
     jvm.kill()
     dead = until(lambda: (s := ann.get(f"/sessions/{number}?wait=30&state=idle").json())["state"] == "dead" and s)
     assert "Spark's JVM ended" in dead["stateReason"]
+
+
+# Claims: the test plays the driver
+
+
+@pytest.fixture(scope="module")
+def parked(upstream_livy: UpstreamLivy, hub: HubStandIn) -> Iterator[RunningGateway]:
+    """A gateway whose batches only write down what arguments they were given."""
+    program = upstream_livy.allowed / "parked.py"
+    program.write_text(PARKED_DRIVER)
+    running = gateway_before(
+        upstream_livy, hub.url, "parked", "--stop-drivers-on-exit", "--livy-driver-file", program.as_uri(),
+        "--concurrent-starts", "20", namespace="parked",
+    )  # fmt: skip
+    running.start()
+    yield running
+    running.stop()
+
+
+class Claim:
+    """A starting session of Ann's, and the claim in the arguments of its batch."""
+
+    def __init__(self, gateway: RunningGateway, livy: UpstreamLivy, client: httpx.Client) -> None:
+        self.gateway = gateway
+        self.client = client
+        self.session: int = client.post("/sessions", json={"kind": "pyspark"}).json()["id"]
+        self.file = livy.allowed / f"session-{self.session}.json"
+        until(lambda: self.file.exists() or self.state != "starting")
+        assert self.file.exists(), (client.get(f"/sessions/{self.session}").json(), gateway.log[-3000:])
+        self.arguments: list[str] = json.loads(self.file.read_text())
+        self.file.unlink()
+        self.code = self.arguments[self.arguments.index("--claim") + 1]
+
+    @property
+    def state(self) -> str:
+        return str(self.client.get(f"/sessions/{self.session}/state").json()["state"])
+
+    def redeem(self, code: str, token: str = NEW_TOKEN, **headers: str) -> httpx.Response:
+        return httpx.post(
+            self.arguments[self.arguments.index("--claim-url") + 1],
+            json={"claim": code, "token": token},
+            headers=headers,
+            timeout=30,
+        )
+
+
+@pytest.fixture(scope="module")
+def as_ann(parked: RunningGateway) -> Iterator[httpx.Client]:
+    with client_of(parked) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def claim(parked, upstream_livy, as_ann) -> Claim:
+    """One that stays unclaimed until the last test of it."""
+    return Claim(parked, upstream_livy, as_ann)
+
+
+@pytest.mark.parametrize("code", ["", "x" * 43, "unclaimed"])
+def test_a_wrong_claim_is_refused_and_changes_nothing(claim, code):
+    answer = claim.redeem(code)
+    assert answer.status_code == 401
+    assert answer.json() == {"msg": "No session here waits for a driver with this claim."}
+    assert claim.state == "starting"
+
+
+def test_a_claim_is_good_for_its_own_session_alone(claim, parked):
+    for other in (claim.session + 1000, claim.session + 1001, 2**31 - 1):
+        answer = httpx.post(f"{parked.url}/driver/v1/{other}/bootstrap", json={"claim": claim.code, "token": NEW_TOKEN})
+        assert (answer.status_code, answer.json()) == (401, claim.redeem("x").json())
+    assert claim.state == "starting"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"claim": "c"}', b'{"claim": "c", "token": "short"}', b"x" * 5000, b'{"claim": 5}']
+)
+def test_what_is_no_claim_is_refused_without_a_word_of_what_was_sent(claim, parked, body):
+    answer = httpx.post(f"{parked.url}/driver/v1/{claim.session}/bootstrap", content=body)
+    assert answer.status_code in {400, 413}
+    assert "short" not in answer.text
+
+
+def test_neither_a_browser_nor_the_hubs_path_leads_to_it(claim, parked):
+    assert claim.redeem(claim.code, Origin="http://127.0.0.1").status_code == 404
+    path = f"/services/gateway/driver/v1/{claim.session}/bootstrap"
+    assert httpx.post(parked.url + path, json={"claim": claim.code, "token": NEW_TOKEN}).status_code == 404
+    assert claim.state == "starting"
+
+
+def test_the_claim_is_no_token_of_a_driver(claim, parked):
+    for token in (claim.code, "unclaimed"):
+        answer = httpx.get(
+            f"{parked.url}/driver/v1/{claim.session}",
+            headers={
+                "Authorization": f"Bearer {token}", "Connection": "Upgrade", "Upgrade": "websocket",
+                "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+            },
+        )  # fmt: skip
+        assert answer.status_code == 403
+
+
+def test_a_claim_works_once_and_again_for_the_same_driver_only(claim, parked):
+    told = claim.redeem(claim.code)
+    assert told.status_code == 200
+    assert told.json()["session"] == claim.session
+    assert told.json()["conf"]["spark.hadoop.fs.s3a.secret.key"] == "hush-hush"
+    assert NEW_TOKEN not in told.text
+    # Its answer was lost, or the gateway was killed while it answered.
+    kill(parked)
+    parked.start()
+    assert claim.redeem(claim.code).json() == told.json()
+    assert claim.state == "starting"
+    # Somebody else read the arguments, and comes second; or is the driver, and a thief was first.
+    stolen = claim.redeem(claim.code, "u" * 43)
+    assert (stolen.status_code, list(stolen.json())) == (403, ["msg"])
+    ended = until(lambda: (s := claim.client.get(f"/sessions/{claim.session}").json())["state"] == "dead" and s)
+    assert "used twice" in ended["stateReason"]
+    assert claim.redeem(claim.code).status_code == 401
+    assert claim.redeem(claim.code, "u" * 43).status_code == 401
+
+
+def test_of_two_who_claim_at_once_one_is_refused(parked, upstream_livy, as_ann):
+    claim = Claim(parked, upstream_livy, as_ann)
+    with ThreadPoolExecutor(8) as crowd:
+        answers = list(crowd.map(lambda n: claim.redeem(claim.code, f"{n}" * 43).status_code, range(8)))
+    assert answers.count(200) <= 1
+    assert set(answers) <= {200, 403, 401}
+    until(lambda: claim.state == "dead")
+
+
+def test_a_claim_expires_with_the_time_to_start(upstream_livy, mortal):
+    program = upstream_livy.allowed / "parked.py"
+    mortal._options += ("--livy-driver-file", program.as_uri())
+    mortal.start()
+    with client_of(mortal) as client:
+        claim = Claim(mortal, upstream_livy, client)
+        kill(mortal)
+        mortal._options += ("--start-timeout-seconds", "1")
+        mortal.start()
+        ended = until(lambda: (s := client.get(f"/sessions/{claim.session}").json())["state"] == "dead" and s)
+        assert "did not start within 1 s" in ended["stateReason"]
+        assert claim.redeem(claim.code).status_code == 401
+        until(lambda: upstream_livy.ended(mortal._folder.name, claim.session))
+
+
+def test_killed_before_the_number_was_written_down_finds_the_batch_by_its_name(parked, upstream_livy, as_ann):
+    claim = Claim(parked, upstream_livy, as_ann)
+    batch = upstream_livy.batch_of(claim.session, "parked")
+    kill(parked)
+    with sqlite3.connect(parked._folder / "state" / "gateway.sqlite") as rows:
+        rows.execute("UPDATE sessions SET handle = NULL WHERE id = ?", (claim.session,))
+    parked.start()
+    assert claim.redeem(claim.code).status_code == 200
+    assert upstream_livy.batch_of(claim.session, "parked")["id"] == batch["id"]
+    assert as_ann.delete(f"/sessions/{claim.session}").status_code == 200
+    until(lambda: upstream_livy.ended("parked", claim.session))
+
+
+def test_a_driver_that_is_refused_ends_by_itself_and_says_why(parked, upstream_livy, as_ann, gateway, ann):
+    """The whole program with a claim that somebody else has used: as the driver meets a thief who was first."""
+    claim = Claim(parked, upstream_livy, as_ann)
+    assert claim.redeem(claim.code).status_code == 200
+    driver = next((gateway._folder / "state" / "driver").glob("*.py"))
+    ended = subprocess.run(
+        [sys.executable, str(driver), *claim.arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 77
+    assert "DRIVER cannot start: the gateway refused this driver's claim" in ended.stderr
+    assert claim.code not in ended.stderr
+    until(lambda: claim.state == "dead")
+
+
+# An upstream that is down, or not as it should be
+
+
+def test_an_upstream_that_is_down_is_a_clear_refusal(mortal):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        mortal._options += ("--livy-url", f"http://127.0.0.1:{probe.getsockname()[1]}")
+    mortal.start()
+    with client_of(mortal) as client:
+        number = client.post("/sessions", json={"kind": "pyspark"}).json()["id"]
+        dead = until(lambda: (s := client.get(f"/sessions/{number}").json())["state"] == "dead" and s)
+        assert "the upstream Livy does not answer" in dead["stateReason"]
+        assert client.delete(f"/sessions/{number}").json() == {"msg": "deleted"}
+
+
+def test_a_refusal_of_the_upstream_is_passed_on(mortal):
+    mortal._options += ("--livy-driver-file", "file:///etc/driver.py")
+    mortal.start()
+    with client_of(mortal) as client:
+        number = client.post("/sessions", json={"kind": "pyspark"}).json()["id"]
+        dead = until(lambda: (s := client.get(f"/sessions/{number}").json())["state"] == "dead" and s)
+        assert "The upstream Livy refused to start the driver: " in dead["stateReason"]
+        assert "/etc/driver.py" in dead["stateReason"]
+
+
+@pytest.fixture
+def another_livy(tmp_path: Path) -> Iterator[UpstreamLivy]:
+    """One that a test may kill, and that runs nothing in its users' names."""
+    running = UpstreamLivy(tmp_path, impersonation=False)
+    running.start()
+    yield running
+    running.end()
+
+
+def test_no_driver_runs_in_another_name_than_its_owners_and_an_upstream_without_memory_ends_none(another_livy, hub):
+    gateway = gateway_before(another_livy, hub.url, "gateway")
+    gateway.start()
+    try:
+        with client_of(gateway) as client:
+            number = client.post("/sessions", json={"kind": "pyspark"}).json()["id"]
+            dead = until(lambda: (s := client.get(f"/sessions/{number}").json())["state"] == "dead" and s)
+            assert "would not run the driver in your name" in dead["stateReason"]
+            until(lambda: another_livy.ended("test", number))
+            gateway.stop()
+            gateway._options += ("--no-livy-impersonate", "--livy-poll-seconds", "1")
+            gateway.start()
+            number = idle_session(client, gateway)
+            another_livy.kill()
+            assert text(client, number, "1 + 1") == "2"
+            another_livy.start()
+            # It counts from 0 again: what is batch 0 now is nobody's of ours.
+            until(lambda: "batch_forgotten_by_upstream" in gateway.log)
+            assert text(client, number, "2 + 2") == "4"
+            pid = int(text(client, number, "import os\nos.getpid()"))
+            os.kill(pid, signal.SIGKILL)
+            dead = until(lambda: (s := client.get(f"/sessions/{number}").json())["state"] == "dead" and s)
+            assert "no longer knows the driver's batch" in dead["stateReason"]
+    finally:
+        gateway.stop()

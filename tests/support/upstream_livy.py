@@ -182,6 +182,12 @@ class UpstreamLivy:
         assert named, self.batches()
         return named[-1]
 
+    def ended(self, namespace: str, session: int) -> bool:
+        """Whether no batch of this session runs."""
+        name = f"sparkyard-{namespace}-{session}-"
+        over = {"success", "killed", "dead", "error"}
+        return all(each["state"] in over for each in self.batches() if str(each["name"]).startswith(name))
+
     def _descendants(self) -> set[psutil.Process]:
         if self.process is None:
             return set()
@@ -191,7 +197,9 @@ class UpstreamLivy:
             return set()
 
 
-def gateway_before(livy: UpstreamLivy, hub_url: str, name: str, *options: str) -> RunningGateway:
+def gateway_before(
+    livy: UpstreamLivy, hub_url: str, name: str, *options: str, namespace: str = "test"
+) -> RunningGateway:
     """A gateway, not yet started, whose drivers are batches of this Livy. Its folder lies where Livy may read."""
     folder = livy.allowed / name
     folder.mkdir()
@@ -201,7 +209,7 @@ def gateway_before(livy: UpstreamLivy, hub_url: str, name: str, *options: str) -
         port = probe.getsockname()[1]
     gateway = RunningGateway(
         folder, hub_url, "--catalog", str(folder / "catalog.yaml"), "--backend", "livy", "--livy-url", livy.url,
-        "--livy-namespace", "test", "--driver-url", f"ws://127.0.0.1:{port}", "--sweep-seconds", "0.2",
+        "--livy-namespace", namespace, "--driver-url", f"ws://127.0.0.1:{port}", "--sweep-seconds", "0.2",
         "--identity-ttl-seconds", "1", "--stop-grace-seconds", "10", *options,
     )  # fmt: skip
     gateway.port = port
