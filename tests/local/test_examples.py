@@ -73,3 +73,13 @@ def test_03_two_profiles_with_different_libraries(stack: Standalone, dana: User,
     assert re.search(r"driver:\s+2\.1\.\d+\npandas inside a task:\s+2\.1\.", cells[3].text)
     assert "Invalid frequency: ME" in cells[4].text
     assert "31 Jan" in cells[4].text
+
+
+def test_04_scala(stack: Standalone, ana: User, tmp_path: Path) -> None:
+    cells = run_example(ROOT / "examples" / "04-scala.ipynb", stack, ana, tmp_path)
+
+    assert "336,776 flights, 8,255 of them cancelled" in cells[1].text
+    assert re.search(r"\|\s+LGA\| 104662\|\s+3\.0\|\s+7\|", cells[2].text)
+    assert any("medium  221073   12.4" in data.get("text/plain", "") for data in cells[4].displays)
+    assert any("HA  HNL  1301.0" in data.get("text/plain", "") for data in cells[5].displays)
+    assert re.search(r"EWR\s+120835\s+2\.7\s+2", cells[7].text)

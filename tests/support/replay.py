@@ -231,7 +231,7 @@ def comparable(output: dict[str, Any] | None) -> dict[str, Any] | None:
         if mime.startswith("image/"):
             data[mime] = bool(value)
         elif isinstance(value, str):
-            data[mime] = re.sub(r"0x[0-9a-f]+", "0x", value)
+            data[mime] = re.sub(r"0x[0-9a-f]+|res\d+", "0x", value)
         else:
             data[mime] = json.loads(re.sub(r'"\d{4}-\d\d-\d\d"', '"a date"', json.dumps(value)))
     return {"status": output["status"], "data": data}

@@ -162,6 +162,19 @@ class SparkyardMagics(KernelMagics):  # type: ignore[misc]  # sparkmagic has no 
         self.session_started = False
         screen.show(blocks.settings(self.keeper.body()))
 
+    def pyspark(self, line: str, cell: str = "") -> None:
+        """%%pyspark: Python on Spark, in whatever kernel."""
+        self._run_as(PYTHON, "pyspark", line, cell)
+
+    def scala(self, line: str, cell: str = "") -> None:
+        """%%scala: Scala on Spark, in whatever kernel."""
+        self._run_as(SCALA, "scala", line, cell)
+
+    def _run_as(self, kind: str, name: str, line: str, cell: str) -> None:
+        if line.strip():
+            raise MagicError(f"%%{name} takes no options; %%spark -o brings a DataFrame of the kernel's own kind here")
+        outputs.show(self.spark_controller.run(textwrap.dedent(cell), kind=kind))
+
     def help(self, line: str, cell: str = "", local_ns: object = None) -> None:
         """%%help."""
         del line, local_ns

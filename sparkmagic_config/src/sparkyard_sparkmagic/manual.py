@@ -4,12 +4,14 @@ from html import escape
 
 ROWS = (
     ("spark", "%%spark -o df\ndf = spark.read.parquet('...')",
-     ("Runs Python on Spark, as a bare cell of the PySpark kernel does. -o NAME brings the DataFrame of that name into "
+     ("Runs the kernel's own language on Spark, as a bare cell does. -o NAME brings the DataFrame of that name into "
      "%%local as a pandas DataFrame; -n ROWS fetches so many rows (2,500 unless told, -1 for all), -m sample -r 0.1 "
      "a sample.")),
     ("sql", "%%sql -o tables\nSHOW TABLES",
      ("Runs an SQL statement and shows its rows as a table that can be sorted. -o, -n, -m and -r as above; -q shows "
      "nothing.")),
+    ("pyspark, scala", '%%scala\nspark.table("flights").count()',
+     "Runs Python or Scala on Spark in any kernel: temporary views and tables are the same for all languages."),
     ("local", "%%local\nprint(df.shape)", "Runs Python here in the notebook server, not on Spark."),
     ("configure", '%%configure -f\n{"executorMemory": "4g", "conf": {"spark.sql.shuffle.partitions": "64"}}',
      ("Sets what your session is asked for, over the profile's defaults and ~/sparkyard.toml. It is checked first; "

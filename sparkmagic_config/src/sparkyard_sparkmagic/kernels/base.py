@@ -37,6 +37,9 @@ class SparkKernel(PySparkKernel):  # type: ignore[misc]  # sparkmagic has no typ
         # Called by Sparkmagic's constructor. Through a cell, as it does it, it would run before there is a loop.
         self.magics = SparkyardMagics(self.shell, self.keeper, sql=self.bare == "sql")
         self.shell.register_magics(self.magics)
+        # Sparkmagic's magics are known by a decorator that would replace their table; ours join it.
+        self.shell.register_magic_function(self.magics.pyspark, "cell", "pyspark")
+        self.shell.register_magic_function(self.magics.scala, "cell", "scala")
         self.shell.set_custom_exc((LivyClientLibException,), _show_plainly)
 
     def _change_language(self) -> None:
