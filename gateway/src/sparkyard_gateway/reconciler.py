@@ -113,7 +113,7 @@ def overdue(session: LiveSession, now: int) -> str | None:
     """Why an active session must end now, if it must."""
     silent, age, unused = now - session.heartbeat_at, now - session.created_at, now - session.active_at
     heartbeat, lifetime, idle = session.heartbeat_seconds, session.lifetime_seconds, session.idle_timeout_seconds
-    if heartbeat and not session.waiting and silent > heartbeat * 1000:
+    if heartbeat > 0 and not session.waiting and silent > heartbeat * 1000:
         return f"No client asked about the session for {heartbeat} s, its heartbeat timeout."
     if lifetime and age > lifetime * 1000:
         return f"The session reached its longest lifetime, {lifetime:g} s."
