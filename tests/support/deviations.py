@@ -36,7 +36,10 @@ NOT_ONES_OWN = "what is somebody else's answers as an unknown one, where Livy sa
 NO_PAGE = "there is no page for people at /ui"
 HEADER = "a token in a header is never sent by another site's page, so no further header is asked for"
 HARMLESS = "Livy's interpreter dies of it; ours does not"
-NO_SCALA = "drivers run no Scala"
+CANCELS = "a cancel reaches plain Python at once, and what it says is true"
+PART = "recorded in part: this much of it"
+SCALA = False
+"""Whether drivers run Scala. Where they do, file 14 is asked, and what is recorded of Scala elsewhere compared."""
 
 OTHERWISE: dict[str, Otherwise] = {
     # The server
@@ -85,6 +88,58 @@ OTHERWISE: dict[str, Otherwise] = {
     "11: add-file: whitelisted": Otherwise(JOBS, 400, says("when you create")),
     "11: submit-job with no job": Otherwise(JOBS, 400, says("statements")),
     "11: upload-file without a file part": Otherwise(JOBS, 400, says("when you create")),
+    # Outcomes
+    "05: result of: python exception inside an executor": Otherwise(
+        PART, expect={"output.status": "error", "output.ename": "Py4JJavaError"}
+    ),
+    "05: result of: long output (200 kB)": Otherwise(
+        "all of it, where Livy's log cut the recording", expect={"output.data.text/plain": re.compile("^x{200000}$")}
+    ),
+    "05: result of: %json of an unknown name": Otherwise(
+        "Livy's is `ok`, with its own error as the result",
+        expect={"output.status": "error", "output.ename": "KeyError"},
+    ),
+    "05: result of: %table unknown name": Otherwise(
+        "Livy's is `ok`, with its own error as the result",
+        expect={"output.status": "error", "output.ename": "KeyError"},
+    ),
+    "05: result of: pandas repr": Otherwise(
+        "the same text, and the table in HTML beside it, as notebooks show it",
+        expect={"output.data.text/plain": "   a\n0  1\n1  2", "output.data.text/html": re.compile("<table")},
+    ),
+    "05: result of: kind given: sql, in a pyspark session": Otherwise(
+        "the same but for today's date",
+        expect={"output.status": "ok", "output.data.application/json.data.0.2": 1.5},
+    ),
+    "05: result of: kind given: sparkr with no R installed": Otherwise(
+        "the same end, in words that say what is missing", expect={"output.status": "error", "state": "available"}
+    ),
+    "08: result of: %table inconsistent types": Otherwise(HARMLESS, expect={"state": "available"}),
+    "08: state after the interpreter died": Otherwise(HARMLESS, expect={"state": "idle"}),
+    "08: session after the interpreter died": Otherwise(HARMLESS, expect={"state": "idle"}),
+    "08: result of: next python statement after the death": Otherwise(
+        HARMLESS, expect={"output.status": "ok", "output.data.text/plain": "2"}
+    ),
+    "08: state after that": Otherwise(HARMLESS, expect={"state": "idle"}),
+    "08: result of: a sql statement after the python death": Otherwise(
+        HARMLESS, expect={"output.status": "ok", "output.data.application/json.data.0.0": 1}
+    ),
+    "09: final state of the python sleep": Otherwise(
+        CANCELS, expect={"state": "cancelled", "output.ename": "KeyboardInterrupt"}
+    ),
+    "09: session state just then": Otherwise(CANCELS, expect={"state": "idle"}),
+    "09: statement 5 just then": Otherwise(CANCELS, expect={"state": "available", "output.status": "ok"}),
+    "09: statement 4 at last (output appears after the fact?)": Otherwise(
+        CANCELS, expect={"state": "cancelled", "output.ename": "KeyboardInterrupt"}
+    ),
+    "15: result of: row limit 1000": Otherwise(
+        "the same thousand rows, and the word about the cut that Livy leaves out",
+        expect={"output.data.application/json.data.999.0": 999, "truncated": re.compile("1,000")},
+    ),
+    # Completion
+    "10: no kind": Otherwise("the session's own kind", 200, {"candidates": ["parallelize"]}),
+    "10: bad kind": Otherwise(WRONG_TYPE, 400, string("Invalid kind: cobol")),
+    "10: missing code": Otherwise(WRONG_TYPE, 400, string('"code" is missing')),
     # Ends
     "16: statement without kind in a shared session": Otherwise(
         "the client's mistake, in Livy's words", 400, says("Code type should be specified if session kind is shared")
@@ -165,6 +220,22 @@ OTHERWISE: dict[str, Otherwise] = {
     ),
 }
 
+if not SCALA:
+    for _title in (
+        "05: result of: kind given: spark, in a pyspark session",
+        "05: result of: kind given: scala (alias)",
+        "08: result of: a spark (scala) statement after the python death: sc was stopped by the dying shell",
+        "16: result of: with kind spark",
+    ):
+        OTHERWISE[_title] = Otherwise("drivers run no Scala", expect={"output.status": "error"})
+    for _title in (
+        "10: spark: sc.",
+        "10: spark: math.a",
+        "10: kind as number in quotes and cursor missing",
+        "10: cursor as a string",
+    ):
+        OTHERWISE[_title] = Otherwise("drivers run no Scala", expect={"candidates": []})
+
 NOT_ASKED: dict[str, str] = {
     "04: state sequence polled every 20 ms (seconds since polling began; session was POSTed just before)": (
         "a note, no request; a session's states are in tests/unit/gateway/test_sessions.py"
@@ -175,11 +246,16 @@ NOT_ASKED: dict[str, str] = {
     "22: alice's session a1 had idleTimeout 20s (gc thread wakes every 60 s): GET /sessions polled each second": (
         "a note; idle timeouts are in tests/unit/gateway/test_sessions.py"
     ),
+    "16: statement in it": "what a driver without R answers is asked by `05: kind given: sparkr with no R installed`",
+    "16: result of: statement in it": "likewise",
     "16: driver exits under a running statement (os.kill of the JVM, its parent)": (
         "the parent of our driver is the gateway; the story is told with the driver's own pid"
     ),
 }
 """By name, each with its reason."""
 
-ASKED_ELSEWHERE = {"17": "batches"}
+ASKED_ELSEWHERE = {"17": "batches have tests of their own"}
 """Whole files."""
+
+if not SCALA:
+    ASKED_ELSEWHERE["14"] = "statements in Scala: drivers run none"

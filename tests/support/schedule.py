@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 
-from support.deviations import NOT_ASKED
+from support.deviations import NOT_ASKED, SCALA
 from support.replay import Replay, Step
 from support.transcripts import RECORDED, Exchange, exchanges
 
@@ -157,9 +157,23 @@ def _eleven_stands_for_twelve(replay: Replay) -> None:
     replay.statements["12", "0"] = 0
 
 
+def _the_sleep_has_begun(replay: Replay) -> None:
+    """A cancel before it runs would be another story."""
+    path = f"/sessions/{replay.sessions['12']}/statements/{replay.statements['12', '4']}"
+    for version in range(100):
+        if replay.client.get(path, params={"wait": 10, "seen": version}).json()["state"] == "running":
+            return
+    raise AssertionError("it never ran")
+
+
 def _fifteen_is_idle(replay: Replay) -> None:
     replay.client.delete(f"/sessions/{replay.sessions['11']}")
     _until(replay, replay.sessions["15"], "idle")
+
+
+def _fifteen_stands_for_sixteen(replay: Replay) -> None:
+    """A session's kind is no matter where each statement has its own."""
+    replay.sessions["16"] = replay.sessions["15"]
 
 
 def _spark() -> Iterator[Step]:
@@ -167,10 +181,18 @@ def _spark() -> Iterator[Step]:
     yield from _file("05")
     yield from _file("08")
     yield _eleven_stands_for_twelve
-    yield from (*_file("09"), *_file("10"))
+    yield from _file("09", last="pure python sleep(45): cancel cannot interrupt it")
+    yield _the_sleep_has_begun
+    yield from (*_file("09", "cancel it"), *_file("10"))
     yield _fifteen_is_idle
     yield from _file("15")
+    yield _fifteen_stands_for_sixteen
+    yield from _file("16", "with kind pyspark", "result of: read it from sql")
     yield _end_all
+    if SCALA:
+        yield _fourteen
+        yield from _file("14")
+        yield _end_all
     yield from (*_file("20"), *_file("24"))
 
 

@@ -41,7 +41,7 @@ class Exchange:
     @property
     def whole(self) -> bool:
         """Whether the recording has all of the answer."""
-        return not re.search(r"\.\.\.\[\d+ bytes\]$", self.answer)
+        return not re.search(r"\.\.\.\[(cut )?\d+ (bytes|characters)\]", self.answer)
 
     def ask(self, client: httpx.Client, sessions: dict[str, int]) -> httpx.Response:
         """Ask ours the same, with our own sessions for the recorded ones."""

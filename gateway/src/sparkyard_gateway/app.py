@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from sparkyard_gateway.context import Gateway
+from sparkyard_gateway.description import describe
 from sparkyard_gateway.errors import GatewayError, Shape
 from sparkyard_gateway.routes import (
     batches,
@@ -70,7 +70,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
     )
     app.state.gateway = gateway
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: description(app)  # type: ignore[method-assign]
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(GatewayError, _gateway_error)
@@ -83,19 +83,10 @@ def create_app(gateway: Gateway) -> FastAPI:
     return app
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI's description, with the bodies that routes read themselves, as Livy does, and how a caller is known."""
+def description(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI's document, made once."""
     if app.openapi_schema is None:
-        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        components = made.setdefault("components", {})
-        schemas = components.setdefault("schemas", {})
-        for model in BODIES:
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[model.__name__] = schema
-        components["securitySchemes"] = {"hub": {"type": "http", "scheme": "bearer", "description": "A hub token."}}
-        made["security"] = [{"hub": []}]
-        app.openapi_schema = made
+        app.openapi_schema = describe(app, ROUTERS, BODIES)
     return app.openapi_schema
 
 

@@ -154,7 +154,7 @@ def overdue(session: LiveSession, now: int, heard_since: int = 0) -> str | None:
     silent, unused = now - max(session.heard_at, heard_since), now - max(session.used_at, heard_since)
     age = now - session.born_at
     heartbeat, lifetime, idle = session.heartbeat_seconds, session.lifetime_seconds, session.idle_timeout_seconds
-    if heartbeat and not session.waiting and silent > heartbeat * 1000:
+    if heartbeat > 0 and not session.waiting and silent > heartbeat * 1000:
         return f"No client asked about the session for {heartbeat} s, its heartbeat timeout."
     if lifetime and age > lifetime * 1000:
         return f"The session reached its longest lifetime, {lifetime:g} s."

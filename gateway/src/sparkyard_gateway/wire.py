@@ -6,7 +6,7 @@ stand after them; Livy's clients ignore them.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from sparkyard_gateway.states import KIND_ALIASES, BatchState, Kind, SessionState, StatementState
@@ -30,8 +30,26 @@ def _kind(value: object) -> object:
     return kind
 
 
+def _whole(value: object) -> object:
+    """A whole number, or its digits, as Livy's JSON reader takes them; never a truth value."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    return value
+
+
 KindField = Annotated[Kind, BeforeValidator(_kind)]
-Text = Annotated[StrictStr, BeforeValidator(_scalar)]
+Text = Annotated[StrictStr, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Whole = Annotated[
+    StrictInt,
+    BeforeValidator(_whole),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}),
+]
+Position = Annotated[
+    StrictInt,
+    Field(ge=0),
+    BeforeValidator(_whole),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}),
+]
 Words = list[StrictStr]
 
 
@@ -40,27 +58,27 @@ class _Wire(BaseModel):
 
 
 class _Request(_Wire):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+    model_config = ConfigDict(extra="forbid", populate_by_name=False, hide_input_in_errors=True)
 
 
 class SessionRequest(_Request):
     """The body of POST /sessions."""
 
     kind: KindField = Kind.SHARED
-    proxy_user: StrictStr | None = Field(None, description="Ignored: a session is its caller's.")
+    proxy_user: Text | None = Field(None, description="The caller, or nobody: a session is its caller's.")
     jars: Words | None = None
     py_files: Words | None = None
     files: Words | None = None
     archives: Words | None = None
-    driver_memory: StrictStr | None = None
+    driver_memory: Text | None = None
     driver_cores: StrictInt | None = None
-    executor_memory: StrictStr | None = None
+    executor_memory: Text | None = None
     executor_cores: StrictInt | None = None
     num_executors: StrictInt | None = None
-    queue: StrictStr | None = None
-    name: StrictStr | None = None
+    queue: Text | None = None
+    name: Text | None = None
     conf: dict[StrictStr, Text] | None = None
-    heartbeat_timeout_in_second: StrictInt | None = None
+    heartbeat_timeout_in_second: Whole | None = None
     ttl: Text | None = None
     idle_timeout: Text | None = None
     profile: StrictStr | None = Field(None, description="Addition: the catalog's profile. Default: the person's own.")
@@ -321,7 +339,7 @@ class CompletionRequest(_Request):
 
     code: Text
     kind: KindField | None = None
-    cursor: Annotated[int, Field(ge=0)] | None = None
+    cursor: Position | None = None
 
 
 class CompletionAnswer(_Wire):

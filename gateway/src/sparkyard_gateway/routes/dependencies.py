@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 import structlog
 from fastapi import Depends, Path, Query, Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, WithJsonSchema
 
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.config import Settings
@@ -94,18 +94,27 @@ def number(text: str) -> int:
     return int(text)
 
 
-def integer(name: str, default: int) -> Any:
+def integer(name: str, default: int, text: str) -> Any:
     """A dependency: the query's integer of this name, with Livy's error where it is none."""
 
-    async def read(request: Request) -> int:
-        text = request.query_params.get(name)
+    async def read(
+        text: Annotated[
+            str | None,
+            WithJsonSchema({"type": "integer", "format": "int32", "default": default}),
+            Query(alias=name, description=text),
+        ] = None,
+    ) -> int:
         return default if text is None else number(text)
 
     return Depends(read)
 
 
 async def wait_seconds(
-    wait: Annotated[str | None, Query(description="Addition: how many seconds the server may hold the answer.")] = None,
+    wait: Annotated[
+        str | None,
+        WithJsonSchema({"type": "number", "maximum": LONGEST_WAIT}),
+        Query(description="Addition: how many seconds the server may hold the answer."),
+    ] = None,
 ) -> float:
     """How long a caller is ready to wait; at most a minute."""
     if wait is None:

@@ -5,7 +5,9 @@ and files that pass through the server. Neither fits drivers in users' images, n
 session may have. An unknown session is 404 here too, and one's own 400: never a 5xx, which clients would repeat.
 """
 
-from fastapi import APIRouter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
 
 from sparkyard_gateway.errors import NotOffered
 from sparkyard_gateway.routes.dependencies import OwnedSession
@@ -21,12 +23,19 @@ _FILES = (
     "it, as far as its profile allows their address; or fetch them from code."
 )
 _FILE_ROUTES = ("upload-jar", "upload-pyfile", "upload-file", "add-jar", "add-pyfile", "add-file")
-_JOB_ROUTES = ("submit-job", "run-job", "jobs/{job}/cancel")
+_REFUSED: dict[str, Any] = {"status_code": 400, "responses": {400: {"description": "Always."}}}
+_JOB_ROUTES = ("submit-job", "run-job")
 
 
 async def no_jobs(session: OwnedSession) -> None:
     """Refused: Livy's serialised jobs. Statements and batches do this here."""
     del session
+    raise NotOffered(_JOBS)
+
+
+async def no_job(session: OwnedSession, job: Annotated[str, Path(description="Whichever: there is none.")]) -> None:
+    """Refused: a serialised job of Livy's."""
+    del session, job
     raise NotOffered(_JOBS)
 
 
@@ -37,7 +46,8 @@ async def no_files(session: OwnedSession) -> None:
 
 
 for _name in _JOB_ROUTES:
-    router.add_api_route(f"/sessions/{{session}}/{_name}", no_jobs, methods=["POST"], status_code=400)
-router.add_api_route("/sessions/{session}/jobs/{job}", no_jobs, methods=["GET"], status_code=400)
+    router.add_api_route(f"/sessions/{{session}}/{_name}", no_jobs, methods=["POST"], **_REFUSED)
+router.add_api_route("/sessions/{session}/jobs/{job}", no_job, methods=["GET"], **_REFUSED)
+router.add_api_route("/sessions/{session}/jobs/{job}/cancel", no_job, methods=["POST"], **_REFUSED)
 for _name in _FILE_ROUTES:
-    router.add_api_route(f"/sessions/{{session}}/{_name}", no_files, methods=["POST"], status_code=400)
+    router.add_api_route(f"/sessions/{{session}}/{_name}", no_files, methods=["POST"], **_REFUSED)

@@ -72,8 +72,8 @@ def _answer(gateway: AGateway, session: LiveSession) -> SessionAnswer:
 async def list_sessions(
     caller: ACaller,
     gateway: AGateway,
-    first: Annotated[int, integer("from", 0)],
-    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    first: Annotated[int, integer("from", 0, "Where the page begins.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many at most.")],
 ) -> Response:
     """The caller's sessions; with a token that oversees, a lead's team's, an admin's all.
 
@@ -89,7 +89,10 @@ async def list_sessions(
     "/sessions",
     response_model=SessionAnswer,
     status_code=201,
-    responses={400: {"model": Refusal, "description": "Malformed, or not granted by the catalog"}},
+    responses={
+        200: {"model": Message, "description": "With `validate`: it would be granted."},
+        400: {"model": Refusal, "description": "Malformed, or not granted by the catalog."},
+    },
     openapi_extra=described(SessionRequest),
 )
 @router.post("/sessions/", include_in_schema=False)
@@ -144,8 +147,8 @@ async def get_state(session: OwnedSession) -> Response:
 async def get_log(
     gateway: AGateway,
     session: OwnedSession,
-    first: Annotated[int, integer("from", -1)],
-    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    first: Annotated[int, integer("from", -1, "Where the page begins; negative: at the end.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many lines at most; negative: all.")],
     search: Search = None,
 ) -> Response:
     """A page of the driver's log. A negative `from` is the tail, a negative `size` all, up to 10,000 lines."""

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import WithJsonSchema
 
 from sparkyard_gateway.rendering import statement_json, statements_json
 from sparkyard_gateway.routes.dependencies import (
@@ -28,6 +29,9 @@ from sparkyard_gateway.wire import (
 router = APIRouter(tags=["statements"])
 
 DEFAULT_PAGE = 10
+StatementNumber = Annotated[
+    str, WithJsonSchema({"type": "integer", "format": "int32"}), Path(description="A statement's id, from 0.")
+]
 
 
 def _json(text: str, status: int = 200) -> Response:
@@ -38,8 +42,8 @@ def _json(text: str, status: int = 200) -> Response:
 async def list_statements(
     gateway: AGateway,
     session: OwnedSession,
-    first: Annotated[int, integer("from", 0)],
-    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    first: Annotated[int, integer("from", 0, "Where the page begins, in the order asked for.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many at most.")],
     order: Annotated[str, Query(description="`desc` for the newest first.")] = "asc",
 ) -> Response:
     """A session's statements, a page of them."""
@@ -74,7 +78,7 @@ async def submit_statement(
 async def get_statement(
     gateway: AGateway,
     session: OwnedSession,
-    statement: str,
+    statement: StatementNumber,
     wait: Wait,
     since: Annotated[int | None, Query(ge=0, description="Addition: how much of the output the caller has.")] = None,
     seen: Annotated[int | None, Query(ge=0, description="Addition: the version the caller has.")] = None,
@@ -87,7 +91,7 @@ async def get_statement(
 
 
 @router.post("/sessions/{session}/statements/{statement}/cancel", response_model=Message)
-async def cancel_statement(gateway: AGateway, session: StoppableSession, statement: str) -> Response:
+async def cancel_statement(gateway: AGateway, session: StoppableSession, statement: StatementNumber) -> Response:
     """Ask for a statement to stop."""
     await gateway.statements.cancel(session, number(statement))
     return _json('{"msg":"canceled"}')
