@@ -10,6 +10,7 @@ import structlog
 from sparkyard_catalog import CatalogFile
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import Backend, Ended
+from sparkyard_gateway.backends.fences import fences_for
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.config import Settings
@@ -112,7 +113,12 @@ def build(settings: Settings) -> Gateway:
         homes_dir=settings.homes_dir,
         drop_privileges=settings.drop_privileges,
         java_home=settings.local_java_home,
-        memory_limit_mib=settings.driver_memory_limit_mib,
+        fences=fences_for(
+            settings.sessions_dir,
+            settings.driver_memory_limit_mib,
+            settings.driver_process_limit,
+            cgroups=settings.driver_cgroups,
+        ),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
     statements = Statements(settings, store, sessions, metrics)

@@ -5,19 +5,19 @@ What a driver gets, and nothing else:
     environment   the few variables of `_environment`, none of the gateway's own
     token         in the bootstrap, through an inherited descriptor: not in its environment, arguments or Spark conf
     identity      where the gateway is root: the owner of its user's home, no further groups
-    network       everything of Spark's listens on 127.0.0.1
+    network       everything of Spark's listens on 127.0.0.1, and asks who connects
+    limits        as much memory and as many processes as its profile grants (`fences`)
 """
 
 import asyncio
 import contextlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -26,6 +26,7 @@ from sparkyard_catalog import SERVICE_PREFIX
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
+from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
@@ -51,7 +52,7 @@ class LocalBackend:
         homes_dir: Path | None = None,
         drop_privileges: bool = True,
         java_home: Path | None = None,
-        memory_limit_mib: int | None = None,
+        fences: Callable[[Callable[[int], None]], Fences] | None = None,
         program: Path = DRIVER_PROGRAM,
     ) -> None:
         self._dir = sessions_dir
@@ -59,7 +60,7 @@ class LocalBackend:
         self._homes = homes_dir
         self._drop = drop_privileges and os.geteuid() == 0
         self._java_home = java_home or (Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None)
-        self._memory_limit = memory_limit_mib
+        self._fences = (fences or fences_for(sessions_dir))(self._over)
         self._program = program
         self._watches: dict[int, processes.Watch] = {}
         self._probed: dict[tuple[int, Path], bool] = {}
@@ -73,16 +74,19 @@ class LocalBackend:
         """Start the driver program under the user's uid, with its bootstrap on an inherited descriptor."""
         python = order.python or Path(sys.executable)
         identity = await asyncio.to_thread(self._identity, order.owner, python)
+        fence = self._fences.make(order.session_id, order.conf)
         try:
-            pid = await asyncio.to_thread(self._spawn, order, python, identity)
+            pid = await asyncio.to_thread(self._spawn, order, python, identity, fence)
         except OSError as error:
+            await self._fences.end(order.session_id)
             log.warning("driver_not_started", session=order.session_id, error=str(error))
             raise BackendError(f"The driver could not be started with {python}: {error.strerror}.") from error
         started = processes.stamp(pid)
         self._watch(order.session_id, pid)
-        return {"pid": pid, "stamp": started, "uid": identity.uid if identity else os.geteuid()}
+        uid = identity.uid if identity else os.geteuid()
+        return {"pid": pid, "stamp": started, "uid": uid, "limits": fence.limits.as_json()}
 
-    def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None) -> int:
+    def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None, fence: Fence) -> int:
         folder, work = self._folder(order.session_id), self._work(order.session_id)
         for each, mode in ((folder, 0o711), (work, 0o700), (work / "tmp", 0o700)):
             each.mkdir(exist_ok=True)
@@ -107,7 +111,10 @@ class LocalBackend:
             os.write(inherited, json.dumps(bootstrap).encode())
             os.lseek(inherited, 0, os.SEEK_SET)
             process = subprocess.Popen(
-                [str(python), "-u", str(self._program), "--bootstrap-fd", str(inherited)],
+                fence.command(
+                    [str(python), "-u", str(self._program), "--bootstrap-fd", str(inherited)],
+                    own_user=identity is not None,
+                ),
                 cwd=work,
                 env=self._environment(order, python, identity),
                 stdin=subprocess.DEVNULL,
@@ -125,12 +132,9 @@ class LocalBackend:
             os.close(output)
         # The watch reaps it; the object must not think it has to.
         process.returncode = 0
+        fence.enter(process.pid)
         with contextlib.suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
-        if self._memory_limit is not None:
-            limit = self._memory_limit * 1024 * 1024
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, limit))
         return process.pid
 
     def _conf(self, order: DriverOrder) -> dict[str, str]:
@@ -255,9 +259,11 @@ class LocalBackend:
             handle = {"pid": leader, "stamp": processes.stamp(leader), "uid": None}
         if not _same(handle):
             return None
+        self._fences.find(session_id, handle.get("limits"), handle["pid"])
         try:
             self._watch(session_id, handle["pid"])
         except ProcessLookupError:
+            await self._fences.end(session_id)
             return None
         return handle
 
@@ -266,10 +272,18 @@ class LocalBackend:
             self._watches.pop(session_id, None)
             # The JVM and Python workers of a driver that died have nobody to work for.
             processes.kill_members(pid, signal.SIGKILL)
-            self._when_ended(session_id, Ended(_why(code), clean=code == 0))
+            too_much = self._fences.verdict(session_id)
+            reason = too_much if too_much is not None and code != 0 else _why(code)
+            self._when_ended(session_id, Ended(reason, clean=code == 0))
 
         if session_id not in self._watches:
             self._watches[session_id] = processes.Watch(pid, ended)
+
+    def _over(self, session_id: int) -> None:
+        """A driver took more than it may: its end is seen, and told with the reason, by its watch."""
+        watch = self._watches.get(session_id)
+        if watch is not None:
+            processes.kill_members(watch.pid, signal.SIGKILL)
 
     # End
 
@@ -280,6 +294,7 @@ class LocalBackend:
         for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        await self._fences.end(session_id)
 
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Looks who holds the listening socket: a driver could name a port of somebody else's."""
