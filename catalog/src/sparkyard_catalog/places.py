@@ -76,11 +76,14 @@ def under(address: str, prefix: str) -> bool:
     """Whether an address lies under a prefix, by whole path components."""
     if address.startswith("home:") and relative_to_home(address) is None:
         return False
-    wanted = prefix.rstrip("/").split("/")
-    pieces = address.split("/")
+    scheme, _, rest = address.partition("://")
+    wanted_scheme, _, wanted_rest = prefix.partition("://")
+    wanted = wanted_rest.rstrip("/").split("/") if wanted_rest.strip("/") else []
+    pieces = rest.split("/")
     below = pieces[len(wanted) :]
     # An empty piece, as in a//b or a/, is one place to an object store and another to a file system.
-    return pieces[: len(wanted)] == wanted and bool(below) and all(below) and plain_address(address)
+    within = pieces[: len(wanted)] == wanted and bool(below) and all(below)
+    return scheme == wanted_scheme and within and plain_address(address)
 
 
 def pyspark_folder() -> str:

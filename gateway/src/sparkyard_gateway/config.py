@@ -158,7 +158,19 @@ class Settings(BaseSettings):
     )
     history_memory_mib: PositiveInt = Field(512, description="Heap of a history server, in MiB.")
     driver_memory_limit_mib: PositiveInt | None = Field(
-        None, description="Address space (RLIMIT_DATA) of each process of a local driver, in MiB. Default: no limit."
+        None,
+        description="Memory of a local driver with all it starts, in MiB. Default: what its profile grants to driver "
+        "and executors, with 40% (at least 384 MiB) for each beside its heap.",
+    )
+    driver_process_limit: PositiveInt | None = Field(
+        None,
+        description="Processes and threads of a local driver with all it starts. Default: 512, and 64 for each CPU of "
+        "the machine.",
+    )
+    driver_cgroups: bool = Field(
+        True,
+        description="Whether the kernel holds local drivers to their limits, by cgroups, where this process may make "
+        "some. Otherwise the gateway looks at them every few seconds and ends those that took too much.",
     )
     driver_program: Path | None = Field(
         None, description="The program that drivers run: a folder's __main__.py or a zipapp. Default: this package's."

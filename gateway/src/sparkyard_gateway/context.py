@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import hashlib
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import httpx
 import structlog
@@ -15,6 +17,7 @@ from sparkyard_gateway import readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.event_logs import EventLogs
+from sparkyard_gateway.backends.fences import Fences, fences_for
 from sparkyard_gateway.backends.history_servers import HistoryServers
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
@@ -164,7 +167,7 @@ def build(settings: Settings) -> Gateway:
         homes_dir=settings.homes_dir,
         drop_privileges=settings.drop_privileges,
         java_home=settings.local_java_home,
-        memory_limit_mib=settings.driver_memory_limit_mib,
+        fences=_fences(settings, settings.sessions_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
         event_logs=event_logs if settings.event_logs else None,
     )
@@ -183,7 +186,7 @@ def build(settings: Settings) -> Gateway:
         homes_dir=settings.homes_dir,
         drop_privileges=settings.drop_privileges,
         java_home=settings.local_java_home,
-        memory_limit_mib=settings.driver_memory_limit_mib,
+        fences=_fences(settings, settings.batches_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
     batch_backends["local"] = local_batches
@@ -265,6 +268,12 @@ def _upstream(settings: Settings, database: Database, sessions: Sessions) -> Liv
         on_the_line,
         sessions.tell_phase,
         poll_seconds=settings.livy_poll_seconds,
+    )
+
+
+def _fences(settings: Settings, folder: Path) -> Callable[[Callable[[int], None]], Fences]:
+    return fences_for(
+        folder, settings.driver_memory_limit_mib, settings.driver_process_limit, cgroups=settings.driver_cgroups
     )
 
 

@@ -7,10 +7,13 @@ has written its effect down and said `ack`.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
-Line = Annotated[str, Field(max_length=4096)]
+Line = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What the database keeps in a column of this length: one value that it refuses would fail everybody's commit."""
+Prose = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
+"""PostgreSQL keeps no NUL in a text."""
 
 
 class _Message(BaseModel):
@@ -25,7 +28,7 @@ class Hello(_Message):
     session: int
     epoch: int
     pid: Count
-    python: Line = ""
+    python: Annotated[str, Field(max_length=4096)] = ""
     acked: Count = 0
     last_done: int = -1
 
@@ -47,7 +50,7 @@ class Failed(_Message):
 
     t: Literal["failed"]
     seq: Count
-    reason: str
+    reason: Prose
     ename: str = ""
     evalue: str = ""
     traceback: list[str] = []
@@ -71,7 +74,7 @@ class Done(_Message):
     at: Count
     status: Literal["ok", "error", "cancelled"]
     output: dict[str, Any] | None
-    truncated: str | None = None
+    truncated: Prose | None = None
 
 
 class Printed(_Message):

@@ -161,7 +161,7 @@ class Drivers:
             elif isinstance(message, say.Progress):
                 self._progress(session, message)
             elif isinstance(message, say.Completion):
-                self._statements.completed(message)
+                self._statements.completed(session, message)
             elif isinstance(message, Durable):
                 self._durable(session, line, message)
 

@@ -47,7 +47,7 @@ class Statements:
         self._store = store
         self._sessions = sessions
         self._metrics = metrics
-        self._completions: dict[str, asyncio.Future[Completion]] = {}
+        self._completions: dict[tuple[int, str], asyncio.Future[Completion]] = {}
 
     # Asking
 
@@ -241,7 +241,7 @@ class Statements:
             return None
         number = secrets.token_hex(8)
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._completions[number] = answer
+        self._completions[session.id, number] = answer
         cursor = len(request.code) if request.cursor is None else min(request.cursor, len(request.code))
         session.line.send({"t": "complete", "request": number, "code": request.code, "kind": kind, "cursor": cursor})
         session.waiting += 1
@@ -251,11 +251,11 @@ class Statements:
             return None
         finally:
             session.waiting -= 1
-            del self._completions[number]
+            del self._completions[session.id, number]
 
-    def completed(self, message: Completion) -> None:
-        """A driver has answered."""
-        answer = self._completions.get(message.request)
+    def completed(self, session: LiveSession, message: Completion) -> None:
+        """A session's driver has answered; what others were asked is not its to answer."""
+        answer = self._completions.get((session.id, message.request))
         if answer is not None and not answer.done():
             answer.set_result(message)
 

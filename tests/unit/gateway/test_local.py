@@ -137,7 +137,9 @@ async def test_a_watch_sees_the_end_of_a_child_and_of_an_orphan(tmp_path):
     await asyncio.sleep(0.1)
     assert ended == [-9]
     child.returncode = -9
-    script = "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True, stdout=-3).pid)"
+    script = (
+        "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True, stdout=-3, stderr=-3).pid)"
+    )
     orphan = int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
     processes.Watch(orphan, ended.append)
     os.kill(orphan, 9)

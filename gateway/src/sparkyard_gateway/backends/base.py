@@ -80,11 +80,13 @@ WhenEnded = Callable[[int, Ended], None]
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
     """An attempt at a batch is over. `code` is its exit code, negative for a signal, None where nobody saw it;
-    `began` whether any of it ever ran (where not, it may be started again), `asked` whether it was told to end."""
+    `began` whether any of it ever ran (where not, it may be started again), `asked` whether it was told to end,
+    `verdict` why the backend ended it, where it took more than it may."""
 
     code: int | None
     began: bool = True
     asked: bool = False
+    verdict: str | None = None
 
 
 WhenAttemptEnded = Callable[[int, AttemptEnd], None]

@@ -5,19 +5,19 @@ What a driver gets, and nothing else:
     environment   the few variables of `_environment`, none of the gateway's own
     token         in the bootstrap, through an inherited descriptor: not in its environment, arguments or Spark conf
     identity      where the gateway is root: the owner of its user's home, no further groups
-    network       everything of Spark's listens on 127.0.0.1
+    network       everything of Spark's listens on 127.0.0.1, and asks who connects
+    limits        as much memory and as many processes as its profile grants (`fences`)
 """
 
 import asyncio
 import contextlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -27,6 +27,7 @@ from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
+from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
 from sparkyard_gateway.backends.user_names import name_library, named
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
@@ -56,7 +57,7 @@ class LocalBackend:
         homes_dir: Path | None = None,
         drop_privileges: bool = True,
         java_home: Path | None = None,
-        memory_limit_mib: int | None = None,
+        fences: Callable[[Callable[[int], None]], Fences] | None = None,
         program: Path = DRIVER_PROGRAM,
         event_logs: EventLogs | None = None,
     ) -> None:
@@ -66,7 +67,7 @@ class LocalBackend:
         self._homes = homes_dir
         self._drop = drop_privileges and os.geteuid() == 0
         self._java_home = java_home or (Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None)
-        self._memory_limit = memory_limit_mib
+        self._fences = (fences or fences_for(sessions_dir))(self._over)
         self._program = program
         self._watches: dict[int, processes.Watch] = {}
         self._probed: dict[tuple[int, Path], bool] = {}
@@ -80,14 +81,17 @@ class LocalBackend:
         """Start the driver program under the user's uid, with its bootstrap on an inherited descriptor."""
         python = order.python or Path(sys.executable)
         identity = await asyncio.to_thread(self._identity, order.owner, python)
+        fence = self._fences.make(order.session_id, order.conf)
         try:
-            pid = await asyncio.to_thread(self._spawn, order, python, identity)
+            pid = await asyncio.to_thread(self._spawn, order, python, identity, fence)
         except OSError as error:
+            await self._fences.end(order.session_id)
             log.warning("driver_not_started", session=order.session_id, error=str(error))
             raise BackendError(f"The driver could not be started with {python}: {error.strerror}.") from error
         started = processes.stamp(pid)
         self._watch(order.session_id, pid)
-        return {"pid": pid, "stamp": started, "uid": identity.uid if identity else os.geteuid()}
+        uid = identity.uid if identity else os.geteuid()
+        return {"pid": pid, "stamp": started, "uid": uid, "limits": fence.limits.as_json()}
 
     def _make_folders(self, number: int, identity: Identity | None) -> tuple[Path, Path]:
         """The folder for the log, which is the gateway's, and in it the one to work in."""
@@ -99,7 +103,7 @@ class LocalBackend:
                 os.chown(each, identity.uid, identity.gid)
         return folder, work
 
-    def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None) -> int:
+    def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None, fence: Fence) -> int:
         folder, work = self._make_folders(order.session_id, identity)
         history = self._history(order, identity)
         bootstrap = {
@@ -120,7 +124,10 @@ class LocalBackend:
             os.write(inherited, json.dumps(bootstrap).encode())
             os.lseek(inherited, 0, os.SEEK_SET)
             process = subprocess.Popen(
-                [str(python), "-u", str(self._program), "--bootstrap-fd", str(inherited)],
+                fence.command(
+                    [str(python), "-u", str(self._program), "--bootstrap-fd", str(inherited)],
+                    own_user=identity is not None,
+                ),
                 cwd=work,
                 env=self._environment(order, python, identity),
                 stdin=subprocess.DEVNULL,
@@ -138,17 +145,9 @@ class LocalBackend:
             os.close(output)
         # The watch reaps it; the object must not think it has to.
         process.returncode = 0
-        self._limit(process.pid)
+        fence.enter(process.pid)
+        expendable(process.pid)
         return process.pid
-
-    def _limit(self, pid: int) -> None:
-        """What a process may take; what it starts later on inherits it."""
-        with contextlib.suppress(OSError):
-            Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
-        if self._memory_limit is not None:
-            limit = self._memory_limit * 1024 * 1024
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
 
     def _conf(self, order: SparkOrder) -> dict[str, str]:
         """What was granted, and over it what Spark needs on one machine, whoever asks."""
@@ -289,9 +288,11 @@ class LocalBackend:
             handle = {"pid": leader, "stamp": processes.stamp(leader), "uid": None}
         if not same_process(handle):
             return None
+        self._fences.find(session_id, handle.get("limits"), handle["pid"])
         try:
             self._watch(session_id, handle["pid"])
         except ProcessLookupError:
+            await self._fences.end(session_id)
             return None
         return handle
 
@@ -306,7 +307,15 @@ class LocalBackend:
             self._watches[session_id] = processes.Watch(pid, ended)
 
     def _gone(self, session_id: int, code: int | None) -> None:
-        self._when_ended(session_id, Ended(_why(code), clean=code == 0))
+        too_much = self._fences.verdict(session_id)
+        reason = too_much if too_much is not None and code != 0 else _why(code)
+        self._when_ended(session_id, Ended(reason, clean=code == 0))
+
+    def _over(self, session_id: int) -> None:
+        """A driver took more than it may: its end is seen, and told with the reason, by its watch."""
+        watch = self._watches.get(session_id)
+        if watch is not None:
+            processes.kill_members(watch.pid, signal.SIGKILL)
 
     # End
 
@@ -317,6 +326,7 @@ class LocalBackend:
         for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        await self._fences.end(session_id)
 
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Looks who holds the listening socket: a driver could name a port of somebody else's."""
@@ -370,6 +380,12 @@ def _folder_name(owner: str) -> str:
         raise BackendError("A user of this name cannot have a home folder, so nothing can run for it.")
     account = owner.removeprefix(SERVICE_PREFIX)
     return owner if account == owner else f"service~~{account}"
+
+
+def expendable(pid: int) -> None:
+    """When memory runs out the kernel shall take this one; what it starts later on inherits it."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 
 
 def same_process(handle: Mapping[str, object]) -> bool:

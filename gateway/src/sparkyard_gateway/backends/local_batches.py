@@ -9,12 +9,14 @@ that this gateway holds, so that a gateway that dies before it has written the h
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ from sparkyard_gateway.backends.base import (
     WhenAttemptEnded,
 )
 from sparkyard_gateway.backends.driver_log import DriverLog
-from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend, same_process
+from sparkyard_gateway.backends.fences import Fence, Fences
+from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend, expendable, same_process
 from sparkyard_gateway.backends.spark_application import application_at
 
 SUPERVISOR = Path(__file__).parent / "supervisor.py"
@@ -56,7 +59,7 @@ class LocalBatches(LocalBackend):
         homes_dir: Path | None = None,
         drop_privileges: bool = True,
         java_home: Path | None = None,
-        memory_limit_mib: int | None = None,
+        fences: Callable[[Callable[[int], None]], Fences] | None = None,
         program: Path = DRIVER_PROGRAM,
     ) -> None:
         super().__init__(
@@ -65,7 +68,7 @@ class LocalBatches(LocalBackend):
             homes_dir=homes_dir,
             drop_privileges=drop_privileges,
             java_home=java_home,
-            memory_limit_mib=memory_limit_mib,
+            fences=fences,
             program=program,
         )
         self._when_attempt_ended = when_attempt_ended
@@ -85,19 +88,22 @@ class LocalBatches(LocalBackend):
         python = order.python or Path(sys.executable)
         identity = await asyncio.to_thread(self._identity, order.owner, python)
         port = _free_port()
+        fence = self._fences.make(order.attempt, order.conf)
         try:
-            pid = await asyncio.to_thread(self._prepare, order, python, identity, port)
+            pid = await asyncio.to_thread(self._prepare, order, python, identity, port, fence)
         except OSError as error:
+            await self._fences.end(order.attempt)
             log.warning("batch_not_started", attempt=order.attempt, error=str(error))
             raise BackendError(f"The batch could not be started: {error.strerror}.") from error
         started = processes.stamp(pid)
         self._watch(order.attempt, pid)
-        return {"pid": pid, "stamp": started, "uid": identity.uid if identity else os.geteuid(), "ui_port": port}
+        uid, limits = identity.uid if identity else os.geteuid(), fence.limits.as_json()
+        return {"pid": pid, "stamp": started, "uid": uid, "ui_port": port, "limits": limits}
 
-    def _prepare(self, order: BatchOrder, python: Path, identity: Identity | None, port: int) -> int:
+    def _prepare(self, order: BatchOrder, python: Path, identity: Identity | None, port: int, fence: Fence) -> int:
         folder, work = self._make_folders(order.attempt, identity)
         wish = {
-            "argv": [str(python), "-u", str(self._program), "batch"],
+            "argv": fence.command([str(python), "-u", str(self._program), "batch"], own_user=identity is not None),
             "environment": self._environment(order, python, identity),
             "cwd": str(work),
             "uid": identity.uid if identity else None,
@@ -134,7 +140,8 @@ class LocalBatches(LocalBackend):
         # The watch reaps it; the object must not think it has to.
         process.returncode = 0
         self._prepared[order.attempt] = (writing, json.dumps(wish).encode())
-        self._limit(process.pid)
+        fence.enter(process.pid)
+        expendable(process.pid)
         return process.pid
 
     async def begin(self, attempt: int) -> None:
@@ -157,7 +164,15 @@ class LocalBatches(LocalBackend):
     def _gone(self, session_id: int, code: int | None) -> None:
         del code  # the supervisor's own
         self._let_go(session_id)
-        self._when_attempt_ended(session_id, self._end_of(session_id))
+        end = self._end_of(session_id)
+        self._when_attempt_ended(session_id, dataclasses.replace(end, verdict=self._fences.verdict(session_id)))
+
+    def _over(self, session_id: int) -> None:
+        """A batch took more than it may: its supervisor ends it, and keeps how."""
+        watch = self._watches.get(session_id)
+        if watch is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(watch.pid, signal.SIGTERM)
 
     async def end_of(self, attempt: int) -> AttemptEnd:
         """What the supervisor has written."""

@@ -35,8 +35,8 @@ def _answer(gateway: AGateway, batch: LiveBatch) -> BatchAnswer:
 async def list_batches(
     caller: ACaller,
     gateway: AGateway,
-    first: Annotated[int, integer("from", 0)],
-    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    first: Annotated[int, integer("from", 0, "Where the page begins.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many at most.")],
 ) -> Response:
     """The caller's batches; with a token that oversees, a lead's team's, an admin's all."""
     visible = gateway.batches.visible(caller)
@@ -95,8 +95,8 @@ async def get_batch_state(batch: OwnedBatch) -> Response:
 async def get_batch_log(
     gateway: AGateway,
     batch: OwnedBatch,
-    first: Annotated[int, integer("from", -1)],
-    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    first: Annotated[int, integer("from", -1, "Where the page begins; negative: at the end.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many lines at most; negative: all.")],
 ) -> Response:
     """A page of the batch's log. A negative `from` is the tail, a negative `size` all."""
     begin, total, lines = await gateway.batches.log_page(batch, first, size)

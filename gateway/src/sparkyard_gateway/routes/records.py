@@ -106,8 +106,8 @@ def failure_of_statement(statement: LiveStatement) -> Failure | None:
 async def get_record_log(
     gateway: AGateway,
     session: KeptSession,
-    first: Annotated[int, integer("from", -1)],
-    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    first: Annotated[int, integer("from", -1, "Where the page begins; negative: at the end.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many lines at most; negative: all.")],
     search: Search = None,
 ) -> Response:
     """As `/sessions/{id}/log`, also of a session that is no longer shown."""
