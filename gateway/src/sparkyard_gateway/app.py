@@ -18,10 +18,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import GatewayError, Shape
-from sparkyard_gateway.routes import driver, health, records, sessions, spark_ui, statements
+from sparkyard_gateway.routes import driver, health, pages, records, sessions, spark_ui, statements
 from sparkyard_gateway.wire import CompletionRequest, SessionRequest, StatementRequest
 
-ROUTERS = (sessions.router, statements.router, records.router, health.router, spark_ui.router, driver.router)
+ROUTERS = (
+    sessions.router,
+    statements.router,
+    records.router,
+    pages.router,
+    health.router,
+    spark_ui.router,
+    driver.router,
+)
 BODIES = (SessionRequest, StatementRequest, CompletionRequest)
 GZIP_FROM_BYTES = 1024
 JSON = "application/json"
@@ -141,6 +149,8 @@ async def _gateway_error(request: Request, error: Exception) -> Response:
     gateway: Gateway = request.app.state.gateway
     gateway.metrics.refusals.labels(error.code).inc()
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    if path.startswith("/ui/") and spark_ui.opened(request):
+        return pages.error_page(request, error)
     if path.startswith(("/spark-ui/", "/oauth_callback")) and "authorization" not in request.headers:
         return spark_ui.error_page(error)
     return render(error)

@@ -30,5 +30,7 @@ def gateway_service(url: str, token: str) -> dict[str, Any]:
         "oauth_client_id": f"service-{GATEWAY}",
         "oauth_redirect_uri": f"/services/{GATEWAY}/oauth_callback",
         "oauth_no_confirm": True,
-        "oauth_client_allowed_scopes": [USE_GATEWAY, "read:users:name!user", "read:users:groups!user"],
+        # An admin's login at the gateway's pages is good for everybody's sessions; it opens no more of the hub than the
+        # name of its admin page.
+        "oauth_client_allowed_scopes": [USE_GATEWAY, "read:users:name!user", "read:users:groups!user", "admin-ui"],
     }
