@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from sparkyard_gateway.routes import driver, health, sessions, spark_ui, statements
+from sparkyard_gateway.routes import driver, health, records, sessions, spark_ui, statements
 
 from .conftest import new_session, run
 
@@ -25,10 +25,10 @@ BODIES = {
 
 def _routes() -> list[tuple[str, str]]:
     app = FastAPI()
-    for module in (sessions, statements, health, spark_ui, driver):
+    for module in (sessions, statements, records, health, spark_ui, driver):
         app.include_router(module.router)
     found = []
-    for module in (sessions, statements, health, spark_ui):
+    for module in (sessions, statements, records, health, spark_ui):
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             found += [(method, route.path) for method in sorted(route.methods)]
@@ -45,7 +45,8 @@ def _ask(client, method, path, session):
 
 
 def test_the_routes_are_the_ones_this_file_knows():
-    assert len(GUARDED) >= 14
+    assert len(GUARDED) >= 21
+    assert ("GET", "/sessions/{session}/record/log/events") in OF_A_SESSION
     assert ("POST", "/sessions/{session}/statements/{statement}/cancel") in OF_A_SESSION
 
 

@@ -40,6 +40,7 @@ const page = (() => {
 
   const span = (ms) => {
     const seconds = Math.max(0, Math.round(ms / 1000));
+    if (seconds < 1) return "under 1 s";
     if (seconds < 60) return `${seconds} s`;
     if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
     if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
@@ -138,6 +139,7 @@ const page = (() => {
   };
 
   const stop = (row, from) => {
+    if (from.hasAttribute("aria-disabled")) return;
     const dialog = $("stop");
     const whose = row.mine ? "" : ` of ${row.owner}`;
     text($("stop-title"), `Stop session ${label(row)}${whose}?`);
@@ -151,7 +153,8 @@ const page = (() => {
     dialog.onclose = async () => {
       from.focus();
       if (dialog.returnValue !== "stop") return;
-      from.disabled = true;
+      // Not disabled, which would lose the focus of who is at the keyboard.
+      from.setAttribute("aria-disabled", "true");
       try {
         const answer = await fetch(`${root}sessions/${row.id}/stop`, {
           method: "POST",
@@ -161,7 +164,7 @@ const page = (() => {
         else if (!answer.ok) throw new Error();
         else announce(`Session ${row.id} is stopping.`);
       } catch {
-        from.disabled = false;
+        from.removeAttribute("aria-disabled");
         trouble(`Session ${row.id} could not be stopped: the gateway does not answer. Try again.`);
       }
     };

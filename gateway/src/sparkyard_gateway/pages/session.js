@@ -41,7 +41,7 @@
     if (stop.hidden === row.mayStop) {
       if (!row.mayStop && document.activeElement === stop) $("main").focus();
       stop.hidden = !row.mayStop;
-      stop.disabled = false;
+      stop.removeAttribute("aria-disabled");
     }
   };
 
@@ -100,7 +100,10 @@
         return make(
           "li", {},
           make("p", {}, make("strong", {}, `${statement.id}`), ` ${statement.kind} `, make("span", { class: `state state-${kind}` }, words), took),
-          make("pre", {}, statement.code + (statement.cut ? "\n…" : "")),
+          make(
+            "pre", { tabindex: 0, role: "group", "aria-label": `Code of statement ${statement.id}` },
+            statement.code + (statement.cut ? "\n…" : ""),
+          ),
           statement.causes.length ? make("p", { class: "root" }, statement.causes[0]) : null,
           statement.where ? make("p", { class: "small" }, `Raised in ${statement.where}`) : null,
         );
