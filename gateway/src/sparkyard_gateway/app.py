@@ -22,6 +22,7 @@ from sparkyard_gateway.routes import (
     driver,
     entrance,
     health,
+    pages,
     programmatic,
     records,
     sessions,
@@ -38,6 +39,7 @@ ROUTERS = (
     programmatic.router,
     batches.router,
     records.router,
+    pages.router,
     health.router,
     spark_ui.router,
     driver.router,
@@ -107,6 +109,8 @@ async def _gateway_error(request: Request, error: Exception) -> Response:
     gateway: Gateway = request.app.state.gateway
     gateway.metrics.refusals.labels(error.code).inc()
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    if path.startswith("/ui/") and spark_ui.opened(request):
+        return pages.error_page(request, error)
     if path.startswith(("/spark-ui/", "/oauth_callback")) and "authorization" not in request.headers:
         return spark_ui.error_page(error)
     return render(error)

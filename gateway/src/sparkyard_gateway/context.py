@@ -35,8 +35,10 @@ from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.history import History
 from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.overview import Overview
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
+from sparkyard_gateway.sealing import Seal
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
@@ -73,6 +75,8 @@ class Gateway:
     logs: DriverLogs
     records: Records
     history_servers: HistoryServers
+    overview: Overview
+    page_tokens: Seal | None
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
     closing: bool = False
@@ -227,6 +231,8 @@ def build(settings: Settings) -> Gateway:
         logs=logs,
         records=records,
         history_servers=history_servers,
+        overview=Overview(sessions, backends, settings.prefix),
+        page_tokens=Seal(secret, "page-token") if secret else None,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(records, backends, history, secret) if secret else None,
     )

@@ -33,9 +33,6 @@ from sparkyard_gateway.backends.user_names import name_library, named
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
 """After which a folder that no running session owns is the remains of a gateway that died in the midst."""
-OOM_SCORE = "500"
-"""When memory runs out the kernel shall take a driver, not the gateway or the hub."""
-
 FILE_LISTS = ("spark.jars", "spark.submit.pyFiles", "spark.files", "spark.archives")
 """The settings that hold addresses, some of which may lie in the owner's home."""
 
@@ -146,7 +143,7 @@ class LocalBackend:
         # The watch reaps it; the object must not think it has to.
         process.returncode = 0
         fence.enter(process.pid)
-        expendable(process.pid)
+        processes.expendable(process.pid)
         return process.pid
 
     def _conf(self, order: SparkOrder) -> dict[str, str]:
@@ -271,7 +268,7 @@ class LocalBackend:
     async def memory(self, handles: Mapping[int, Handle | None]) -> dict[int, int]:
         """How many bytes each of these sessions' processes hold, as far as they live."""
         leaders = {
-            number: handle["pid"] for number, handle in handles.items() if handle is not None and same_process(handle)
+            number: handle["pid"] for number, handle in handles.items() if handle is not None and processes.same(handle)
         }
         held = await asyncio.to_thread(processes.memory_of, frozenset(leaders.values()))
         return {number: held[pid] for number, pid in leaders.items() if pid in held}
@@ -286,7 +283,7 @@ class LocalBackend:
             if leader is None:
                 return None
             handle = {"pid": leader, "stamp": processes.stamp(leader), "uid": None}
-        if not same_process(handle):
+        if not processes.same(handle):
             return None
         self._fences.find(session_id, handle.get("limits"), handle["pid"])
         try:
@@ -308,7 +305,7 @@ class LocalBackend:
 
     def _gone(self, session_id: int, code: int | None) -> None:
         too_much = self._fences.verdict(session_id)
-        reason = too_much if too_much is not None and code != 0 else _why(code)
+        reason = too_much if too_much is not None and code != 0 else processes.why_ended(code)
         self._when_ended(session_id, Ended(reason, clean=code == 0))
 
     def _over(self, session_id: int) -> None:
@@ -321,7 +318,7 @@ class LocalBackend:
 
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:
         """SIGTERM to all the driver started, then SIGKILL; also to what left its session but not its folder."""
-        if handle is not None and same_process(handle):
+        if handle is not None and processes.same(handle):
             await processes.end_session(handle["pid"], grace_seconds)
         for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
             with contextlib.suppress(ProcessLookupError):
@@ -331,7 +328,7 @@ class LocalBackend:
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Looks who holds the listening socket: a driver could name a port of somebody else's."""
         del session_id
-        if handle is None or host != "127.0.0.1" or not same_process(handle):
+        if handle is None or host != "127.0.0.1" or not processes.same(handle):
             return False
         return port in await asyncio.to_thread(processes.listening_ports, handle["pid"])
 
@@ -380,34 +377,6 @@ def _folder_name(owner: str) -> str:
         raise BackendError("A user of this name cannot have a home folder, so nothing can run for it.")
     account = owner.removeprefix(SERVICE_PREFIX)
     return owner if account == owner else f"service~~{account}"
-
-
-def expendable(pid: int) -> None:
-    """When memory runs out the kernel shall take this one; what it starts later on inherits it."""
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
-
-
-def same_process(handle: Mapping[str, object]) -> bool:
-    """Whether the process of that number is still the one that was started."""
-    pid = handle["pid"]
-    return isinstance(pid, int) and processes.stamp(pid) == handle["stamp"] is not None
-
-
-def _why(code: int | None) -> str:
-    if code is None:
-        return "The driver process ended while no gateway watched it."
-    if code == 0:
-        return "The driver process ended by itself (exit code 0)."
-    if code > 0:
-        return f"The driver process ended with exit code {code}."
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if name == "SIGKILL":
-        return "The driver process was killed (SIGKILL): most often because the machine ran out of memory."
-    return f"The driver process was ended by {name}."
 
 
 def _pyspark_sources(python: Path, spark_home: Path) -> list[Path]:

@@ -36,7 +36,7 @@ from sparkyard_gateway.backends.base import (
 )
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.fences import Fence, Fences
-from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend, expendable, same_process
+from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.spark_application import application_at
 
 SUPERVISOR = Path(__file__).parent / "supervisor.py"
@@ -141,7 +141,7 @@ class LocalBatches(LocalBackend):
         process.returncode = 0
         self._prepared[order.attempt] = (writing, json.dumps(wish).encode())
         fence.enter(process.pid)
-        expendable(process.pid)
+        processes.expendable(process.pid)
         return process.pid
 
     async def begin(self, attempt: int) -> None:
@@ -190,7 +190,7 @@ class LocalBatches(LocalBackend):
     async def application(self, attempt: int, handle: Handle) -> Application | None:
         """Ask the Spark UI, if one of the attempt's own processes listens where it was told to."""
         del attempt
-        if not same_process(handle):
+        if not processes.same(handle):
             return None
         first = int(handle["ui_port"])
         ports = await asyncio.to_thread(processes.listening_ports, handle["pid"])
@@ -205,12 +205,12 @@ class LocalBatches(LocalBackend):
     async def stop(self, attempt: int, handle: Handle | None, grace_seconds: float) -> None:
         """Have the supervisor end all that it stands over, and see to what is left where it cannot."""
         self._let_go(attempt)
-        if handle is not None and same_process(handle):
+        if handle is not None and processes.same(handle):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(handle["pid"], signal.SIGTERM)
             loop = asyncio.get_running_loop()
             until = loop.time() + grace_seconds + FORCE_SECONDS
-            while same_process(handle) and loop.time() < until:  # noqa: ASYNC110 - also of one that is no child of ours
+            while processes.same(handle) and loop.time() < until:  # noqa: ASYNC110 - also of one that is no child of ours
                 await asyncio.sleep(processes.POLL_SECONDS)
         await super().stop(attempt, handle, 0)
 

@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 _PROC = Path("/proc")
+OOM_SCORE = "500"
+"""When memory runs out the kernel shall take a driver, not the gateway or the hub."""
 _LISTEN = "0A"
 POLL_SECONDS = 0.02
 """How often the last processes of a killed session are looked for: they die in milliseconds, or are stuck."""
@@ -159,3 +161,32 @@ class Watch:
         except ChildProcessError:
             code = None
         self._when_ended(code)
+
+
+def same(handle: Mapping[str, object]) -> bool:
+    """Whether the process of that number is still the one that was started."""
+    pid = handle["pid"]
+    return isinstance(pid, int) and stamp(pid) == handle["stamp"] is not None
+
+
+def expendable(pid: int) -> None:
+    """When memory runs out the kernel shall take this one; what it starts later on inherits it."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
+
+
+def why_ended(code: int | None) -> str:
+    """An end in a sentence, from an exit code; negative for a signal, None where nobody saw it."""
+    if code is None:
+        return "The driver process ended while no gateway watched it."
+    if code == 0:
+        return "The driver process ended by itself (exit code 0)."
+    if code > 0:
+        return f"The driver process ended with exit code {code}."
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if name == "SIGKILL":
+        return "The driver process was killed (SIGKILL): most often because the machine ran out of memory."
+    return f"The driver process was ended by {name}."

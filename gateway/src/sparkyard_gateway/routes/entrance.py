@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse
-from starlette.routing import Match
+
+from sparkyard_gateway.routes.dependencies import AGateway
 
 router = APIRouter(include_in_schema=False)
 
@@ -11,9 +12,7 @@ DESCRIPTION = "/openapi.json"
 
 
 @router.get("/")
-async def entrance(request: Request) -> RedirectResponse:
+async def entrance(request: Request, gateway: AGateway) -> RedirectResponse:
     """302, as Livy's."""
-    root: str = request.scope["root_path"]
-    scope = {**request.scope, "path": root + PAGE}
-    there = any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
-    return RedirectResponse(f"{root}{PAGE if there else DESCRIPTION}", 302)
+    there = gateway.browser_login is not None
+    return RedirectResponse(f"{request.scope['root_path']}{PAGE if there else DESCRIPTION}", 302)

@@ -67,14 +67,14 @@ async def with_pass(
     """A page or a part of one, for the holder of a pass."""
     admitted = await ui.admit(text, session, _browser(request))
     if admitted is None:
-        if _opened(request):
+        if opened(request):
             return RedirectResponse(_clean(request, session, path), 302)
         return _page(404, "Not found.")
     live, holder = admitted
-    if _opened(request):
+    if opened(request):
         caller = await login.caller(request.cookies.get(LOGIN_COOKIE))
         if caller is None:
-            return _to_login(request, login, _clean(request, session, path))
+            return to_login(request, login, _clean(request, session, path))
         if caller.name != holder.name:
             return RedirectResponse(_clean(request, session, path), 302)
         await gateway.records.find(caller, session)
@@ -93,7 +93,7 @@ async def without_pass(
         return await _proxied(request, ui, live, _root(request, session), path)
     known: Caller | None = await login.caller(request.cookies.get(LOGIN_COOKIE))
     if known is None:
-        return _to_login(request, login, _clean(request, session, path))
+        return to_login(request, login, _clean(request, session, path))
     live = await gateway.records.find(known, session)
     text = ui.issue(live, known, _browser(request))
     query = f"?{request.url.query}" if request.url.query else ""
@@ -115,7 +115,7 @@ async def _proxied(request: Request, ui: SparkUi, live: LiveSession, base: str, 
     return StreamingResponse(page.stream, page.status, headers=headers)
 
 
-def _opened(request: Request) -> bool:
+def opened(request: Request) -> bool:
     """Whether a person opened this as a page of its own; browsers say so, and scripts cannot say otherwise."""
     return request.headers.get("sec-fetch-mode", "navigate") == "navigate"
 
@@ -145,8 +145,9 @@ def _clean(request: Request, session: str, path: str) -> str:
     return f"{_root(request, session)}/{quote(path)}{query}"
 
 
-def _to_login(request: Request, login: BrowserLogin, wanted: str) -> Response:
-    if not _opened(request):
+def to_login(request: Request, login: BrowserLogin, wanted: str) -> Response:
+    """Send somebody who opened a page to the hub, to come back to `wanted`."""
+    if not opened(request):
         return _page(401, "Not logged in.")
     step = login.begin(wanted)
     response = RedirectResponse(step.location, 302)
