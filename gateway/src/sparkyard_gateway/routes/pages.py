@@ -253,8 +253,8 @@ async def ui_log_events(
 async def ui_log(
     gateway: AGateway,
     session: Kept,
-    first: Annotated[int, integer("from", 0)],
-    size: Annotated[int, integer("size", DEFAULT_PAGE)],
+    first: Annotated[int, integer("from", 0, "Where the page begins.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many lines at most; negative: all.")],
     search: Search = None,
 ) -> Response:
     """Lines of the log, or those with a text."""
