@@ -82,6 +82,9 @@ def test_as_livy(spark, asked, recorded):
     if asked.title in DEVIATIONS:
         assert (ours["output"]["status"], ours["output"]["ename"]) == ("error", "KeyError")
         return
+    if "current_date" in theirs["code"]:
+        for each in (ours, theirs):
+            each["output"]["data"]["application/json"]["data"][0][-1] = "today"
     assert _comparable(ours["output"]) == _comparable(theirs["output"])
 
 

@@ -15,6 +15,7 @@ from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.pieces import Pieces
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.spark_ui import SparkUi
@@ -38,6 +39,7 @@ class Gateway:
     backends: dict[str, Backend]
     sessions: Sessions
     statements: Statements
+    pieces: Pieces
     drivers: Drivers
     reconciler: Reconciler
     metrics: Metrics
@@ -115,7 +117,8 @@ def build(settings: Settings) -> Gateway:
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
     statements = Statements(settings, store, sessions, metrics)
-    drivers = Drivers(settings, store, sessions, statements, metrics)
+    pieces = Pieces()
+    drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends)
 
@@ -136,6 +139,7 @@ def build(settings: Settings) -> Gateway:
         backends=backends,
         sessions=sessions,
         statements=statements,
+        pieces=pieces,
         drivers=drivers,
         reconciler=reconciler,
         metrics=metrics,
