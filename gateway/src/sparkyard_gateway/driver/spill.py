@@ -19,6 +19,7 @@ from .notes import note
 
 TEXT = "text/plain"
 LARGEST_PIECE = 1024 * 1024
+_BUFFERED = 256 * 1024  # characters: a file is not opened for each print
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]")
 
 Key = Tuple[int, str]
@@ -118,17 +119,25 @@ class Transcript:
 
     def add(self, text: str) -> None:
         """Take text in."""
-        self._size += len(text)
         if self._spill is None or self.cut:
             return
-        if self.kept:
-            self.cut = not self._spill.append(self._statement, TEXT, text)
-            return
         self._held.append(text)
-        if self._size > self._limit:
-            self.kept = self._spill.append(self._statement, TEXT, "".join(self._held))
-            self.cut = not self.kept
-            self._held = []
+        self._size += len(text)
+        if self._size > (_BUFFERED if self.kept else self._limit):
+            self._write()
+
+    def close(self) -> None:
+        """The statement is over: what is kept must be whole."""
+        if self.kept and not self.cut:
+            self._write()
+        self._held = []
+
+    def _write(self) -> None:
+        assert self._spill is not None
+        written = self._spill.append(self._statement, TEXT, "".join(self._held))
+        self._held, self._size = [], 0
+        self.kept = self.kept or written
+        self.cut = not written
 
     def sentence(self) -> Optional[str]:
         """Where it can be had, if it is kept."""

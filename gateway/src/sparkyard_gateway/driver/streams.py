@@ -168,6 +168,7 @@ class Streams:
         """Close the statement's output; if some of it was streamed, stream the rest so that it is whole."""
         with output.lock:
             output.open = False
+            output.whole.close()
         self._current = None
         if output.streamed:
             self._flush(output)
