@@ -1,6 +1,7 @@
 """Our kernels on real Spark: the real gateway, the real driver, and a hub that knows one person."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -215,3 +216,22 @@ def test_a_killed_kernel_is_noticed(gateway: RunningGateway, home: Path) -> None
         orphan = next(session for session in gateway.sessions() if session["id"] not in before)
         assert orphan["heartbeatTimeoutInSecond"] == 180  # the gateway's own tests see such a session end
         gateway.delete(int(str(orphan["id"])))
+
+
+def test_the_scala_kernel_runs_scala_and_its_neighbours(gateway: RunningGateway, home: Path) -> None:
+    with Notebook("spark", gateway.environment(home), home) as scala:
+        first = scala.run('val words = Seq("a", "b").toDS\nwords.count()', STARTING)
+        assert first.ok, first.reply
+        assert "res0: Long = 2" in first.text
+        ran = scala.run("def third(x: Int) = {\n  1 / x\n}\nthird(0)")
+        assert (ran.reply["ename"], ran.reply["evalue"]) == ("Error", "java.lang.ArithmeticException: / by zero")
+        assert re.search(r"at third\(<cell \d+>:2\)", "\n".join(ran.errors[0]["traceback"]))
+        assert scala.run("%%pyspark\nspark.range(3).createOrReplaceTempView('three')").ok
+        assert "Long = 3" in scala.run('// Python\'s view\nspark.table("three").count()').text
+        assert "3" in scala.run("%%sql\nselect count(*) as n from three").displays[-1]["text/plain"]
+        assert scala.run('%%spark -o here\nval here = words.toDF("word")').ok
+        assert scala.run("%%local\nprint(list(here.word))").text == "['a', 'b']\n"
+        assert scala.run("%%local\nimport pandas as pd\nframe = pd.DataFrame({'n': [1, 2]})\ntext = 'say \"$x\"'").ok
+        assert scala.run("%%send_to_spark -i frame -t df -n frame").ok
+        assert scala.run("%%send_to_spark -i text -t str").ok
+        assert scala.run("println(text + frame.count())").text == 'say "$x"2\n'

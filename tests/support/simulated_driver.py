@@ -104,7 +104,7 @@ class SimulatedDriver:
         finally:
             sender.cancel()
 
-    def hear(self, message: dict[str, Any]) -> None:
+    def hear(self, message: dict[str, Any]) -> None:  # noqa: C901  a table of messages
         kind = message["t"]
         if kind == "execute":
             number = message["statement"]
@@ -120,10 +120,20 @@ class SimulatedDriver:
                 task.cancel()
         elif kind == "complete":
             self.say(t="completion", request=message["request"], candidates=["spark"], cursor_start=0, cursor_end=2)
+        elif kind == "fetch":
+            self.fetch(message)
         elif kind == "ack":
             self.acked = max(self.acked, message["seq"])
         elif kind == "shutdown" and self.bootstrap["app_name"] != "deaf":
             os._exit(0)
+
+    def fetch(self, message: dict[str, Any]) -> None:
+        # Of every statement it keeps "kept of N" as text; and it answers what it was not asked, as a hostile one may.
+        text = f"kept of {message['statement']}"
+        piece = text[message["from"] : message["from"] + message["size"]]
+        answer = {"from": message["from"], "next": message["from"] + len(piece), "total": len(text), "text": piece}
+        self.say(t="piece", request="somebody else's", found=True, **answer)
+        self.say(t="piece", request=message["request"], found=message["type"] == "text/plain", **answer)
 
     async def execute(self, number: int, code: str) -> None:
         async with self.queue:

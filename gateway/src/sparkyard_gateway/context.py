@@ -36,6 +36,7 @@ from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.history import History
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
+from sparkyard_gateway.pieces import Pieces
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
 from sparkyard_gateway.sealing import Seal
@@ -65,6 +66,7 @@ class Gateway:
     backends: dict[str, Backend]
     sessions: Sessions
     statements: Statements
+    pieces: Pieces
     drivers: Drivers
     batches: Batches
     local_batches: LocalBatches
@@ -206,7 +208,8 @@ def build(settings: Settings) -> Gateway:
     history = History(settings, sessions, event_logs, history_servers)
     records = Records(settings, store, sessions)
     statements = Statements(settings, store, sessions, metrics)
-    drivers = Drivers(settings, store, sessions, statements, metrics)
+    pieces = Pieces()
+    drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends, identities)
     reconciler.chores.append(history.tidy)
@@ -221,6 +224,7 @@ def build(settings: Settings) -> Gateway:
         backends=backends,
         sessions=sessions,
         statements=statements,
+        pieces=pieces,
         drivers=drivers,
         batches=batches,
         local_batches=local_batches,

@@ -117,6 +117,18 @@ class Completion(_Message):
     matches: list[dict[str, Any]] = []
 
 
+class Piece(_Message):
+    """The answer to `fetch`: a part of an output that an answer could not hold; places count bytes."""
+
+    t: Literal["piece"]
+    request: str
+    found: bool
+    from_: Count = Field(alias="from")
+    next: Count
+    total: Count
+    text: str
+
+
 class Pong(_Message):
     """The answer to `ping`."""
 
@@ -124,6 +136,6 @@ class Pong(_Message):
 
 
 FromDriver = Annotated[
-    Hello | Ready | Failed | Begin | Done | Printed | Progress | Completion | Pong, Field(discriminator="t")
+    Hello | Ready | Failed | Begin | Done | Printed | Progress | Completion | Piece | Pong, Field(discriminator="t")
 ]
 FROM_DRIVER: TypeAdapter[FromDriver] = TypeAdapter(FromDriver)

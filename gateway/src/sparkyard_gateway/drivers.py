@@ -19,6 +19,7 @@ from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import Forbidden, Unauthenticated
 from sparkyard_gateway.live import LiveSession, LiveStatement, Printed
 from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.pieces import Pieces
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.states import SessionState, StatementState
@@ -105,7 +106,9 @@ class Drivers:
         sessions: Sessions,
         statements: Statements,
         metrics: Metrics,
+        pieces: Pieces,
     ) -> None:
+        self._pieces = pieces
         self._settings = settings
         self._store = store
         self._sessions = sessions
@@ -162,6 +165,8 @@ class Drivers:
                 self._progress(session, message)
             elif isinstance(message, say.Completion):
                 self._statements.completed(session, message)
+            elif isinstance(message, say.Piece):
+                self._pieces.arrived(session, message)
             elif isinstance(message, Durable):
                 self._durable(session, line, message)
 

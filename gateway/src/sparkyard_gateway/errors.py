@@ -5,9 +5,11 @@
     ├── Forbidden                    403  known, but may not
     ├── Unavailable                  503  nothing wrong with the request: the hub or the database is gone
     │   ├── HubUnreachable
+    │   ├── DriverAway                    a session's driver is not connected just now
     │   └── StoreUnavailable
     ├── SessionNotFound              404  unknown, or somebody else's: the answer is the same
     ├── StatementNotFound            404
+    ├── OutputNotKept                404  a statement has no output beyond its answer, or has it no more
     ├── NoSuchRoute                  404
     ├── NoHistory                    404  the Spark UI of a session that left none
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
@@ -88,6 +90,10 @@ class HubUnreachable(Unavailable):
     code = "hub_unreachable"
 
 
+class DriverAway(Unavailable):
+    code = "driver_away"
+
+
 class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
@@ -107,6 +113,11 @@ class StatementNotFound(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("Statement not found")
+
+
+class OutputNotKept(GatewayError):
+    status = 404
+    code = "output_not_kept"
 
 
 class NoSuchRoute(GatewayError):

@@ -334,6 +334,17 @@ class StatementsAnswer(_Wire):
     truncated: str | None = Field(description="Addition: a sentence where the page ends sooner than was asked.")
 
 
+class OutputAnswer(_Wire):
+    """A piece of an output that was too long for its statement's answer. Addition; places count bytes of UTF-8."""
+
+    id: int
+    type: str
+    from_: int = Field(alias="from")
+    next: int = Field(description="Where the next piece begins; `total` at the end.")
+    total: int
+    text: str
+
+
 class CompletionRequest(_Request):
     """The body of POST /sessions/{id}/completion."""
 

@@ -19,6 +19,26 @@ def test_text_is_cut_in_the_middle() -> None:
     assert reply.truncated == ["The text was cut to fit into 30,000 bytes."]
 
 
+def test_what_goes_is_kept_elsewhere_whole_if_somebody_keeps_it() -> None:
+    kept: dict[str, object] = {}
+
+    def keep(mime: str, value: object) -> str:
+        kept.setdefault(mime, value)
+        return f"there ({mime})"
+
+    picture, text = "A" * 90_000, "x" * 50_000
+    reply = Reply(data={"image/png": picture, "text/plain": text})
+    fit(reply, 30_000, keep)
+    assert kept == {"image/png": picture, "text/plain": text}
+    assert reply.truncated == [
+        (
+            "The output of type image/png had more than 30,000 bytes and was left out. "
+            "It is kept while the session lives: there (image/png)."
+        ),
+        "The text was cut to fit into 30,000 bytes. It is kept while the session lives: there (text/plain).",
+    ]
+
+
 def test_text_counts_by_its_bytes() -> None:
     reply = Reply(data={"text/plain": "世" * 20_000})
     fit(reply, 30_000)

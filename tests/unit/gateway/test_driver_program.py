@@ -83,6 +83,25 @@ def test_cells_and_sql_share_one_spark(peer: DriverPeer) -> None:
     assert peer.text("spark").startswith("<pyspark.sql.session.SparkSession object at ")
 
 
+def test_an_output_too_long_for_an_answer_is_kept_and_fetched(peer: DriverPeer) -> None:
+    number = peer.execute("print('ä' * 3_000_000)\nfor i in range(1000): print('line', i)\nprint('z' * 3_000_000)")
+    done = peer.done(number)
+    assert len(done["output"]["data"]["text/plain"]) < 5_000_000
+    kept = f"All of it is kept while the session lives: GET .../statements/{number}/output."
+    assert str(done["truncated"]).endswith(kept)
+    text, place, total = "", 0, 1
+    while place < total:
+        since = len(peer.messages)
+        request = {"t": "fetch", "request": f"f{place}", "statement": number, "type": "text/plain"}
+        peer.send({**request, "from": place, "size": 1024 * 1024})
+        piece = peer.wait_for(lambda m: m["t"] == "piece", since=since)
+        assert (piece["found"], piece["from"]) == (True, place)
+        text, place, total = text + piece["text"], piece["next"], piece["total"]
+    lines = "".join(f"line {i}\n" for i in range(1000))
+    same = text == "ä" * 3_000_000 + "\n" + lines + "z" * 3_000_000 + "\n"
+    assert same, (len(text), text[:20], text[-20:])
+
+
 def test_rows_of_spark_make_a_table(peer: DriverPeer) -> None:
     data = peer.run("rows = spark.range(3).collect()\n%table rows")["output"]["data"]
     assert data == {

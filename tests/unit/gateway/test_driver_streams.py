@@ -43,7 +43,7 @@ def test_a_hundred_megabytes_cost_little_and_are_spoken_of() -> None:
         assert len(text) < 11_000
         assert text.endswith("the end")
         assert cells.replies[0].truncated == [
-            "The statement printed 100,000,008 characters to stdout; the first and the last 5,000 are kept."
+            "The statement printed 100,000,008 characters to stdout; the first and the last 5,000 are here."
         ]
         assert len(cells.streamed()) < 11_000
         assert cells.run("1")["data"]["text/plain"] == "1"

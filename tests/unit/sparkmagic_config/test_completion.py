@@ -23,6 +23,19 @@ def test_where_the_cursor_is(cell: str, place: Remote | None) -> None:
     assert completion.locate(cell.replace("|", ""), cell.index("|"), "spark", "#") == place
 
 
+@pytest.mark.parametrize(
+    ("cell", "place"),
+    [
+        ("sc.|", Remote("sc.", 3, "spark", 0)),
+        ("// c\n%%sql\nSEL|", Remote("SEL", 3, "sql", 11)),
+        ("%%pyspark\nsc.|", Remote("sc.", 3, "pyspark", 10)),
+        ("%%spark -o df\nsc.|", Remote("sc.", 3, "spark", 14)),
+    ],
+)
+def test_where_the_cursor_is_in_the_scala_kernel(cell: str, place: Remote) -> None:
+    assert completion.locate(cell.replace("|", ""), cell.index("|"), "spark", "//", "spark") == place
+
+
 def test_the_answers_places_are_counted_in_the_cell(gateway: ScriptedGateway, keeper: SessionKeeper) -> None:
     gateway.completion = {
         "candidates": ["range", "read"], "cursorStart": 6, "cursorEnd": 7,

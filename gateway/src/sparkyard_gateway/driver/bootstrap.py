@@ -40,12 +40,22 @@ class Bootstrap:
     output_limit: int = 4 * 1024 * 1024
     message_limit: int = 12 * 1024 * 1024
     sql_rows: int = 1000
+    spill_limit: int = 256 * 1024 * 1024
     ca_file: str = ""
     class_archive: str = ""
 
 
 _REQUIRED: Dict[str, type] = {"session": int, "url": str, "token": str, "work_dir": str}
-_NUMBERS = ("heartbeat_seconds", "orphan_seconds", "stop_seconds", "output_limit", "message_limit", "sql_rows", "epoch")
+_NUMBERS = (
+    "heartbeat_seconds",
+    "orphan_seconds",
+    "stop_seconds",
+    "output_limit",
+    "message_limit",
+    "sql_rows",
+    "spill_limit",
+    "epoch",
+)
 
 
 def from_json(text: str) -> Bootstrap:

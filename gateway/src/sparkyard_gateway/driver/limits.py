@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, List
+from typing import Any, Callable, List, Optional
 
 from .reply import Reply
 
+Keep = Callable[[str, Any], Optional[str]]
+"""Given a type and a value that has to go, keeps it elsewhere and says where."""
 
-def fit(reply: Reply, limit: int) -> None:
+
+def fit(reply: Reply, limit: int, keep: Optional[Keep] = None) -> None:
     """Cut or drop the heaviest parts until the reply's JSON has no more than `limit` bytes."""
     if _rough(reply) < limit:
         return  # cannot be over, and measuring costs
@@ -17,12 +20,14 @@ def fit(reply: Reply, limit: int) -> None:
         error = reply.error
         if mime is not None and (error is None or _bytes(reply.data[mime]) >= _bytes(error)):
             value = reply.data[mime]
+            where = keep(mime, value) if keep is not None else None
+            kept = f" It is kept while the session lives: {where}." if where else ""
             if mime == "text/plain" and isinstance(value, str) and len(value) > 2000:
                 reply.data[mime] = _middle_out(value, max(1000, len(value) // 2))
-                _say(reply, f"The text was cut to fit into {limit:,} bytes.")
+                _say(reply, f"The text was cut to fit into {limit:,} bytes.{kept}")
             else:
                 del reply.data[mime]
-                _say(reply, f"The output of type {mime} had more than {limit:,} bytes and was left out.")
+                _say(reply, f"The output of type {mime} had more than {limit:,} bytes and was left out.{kept}")
         elif error is not None:
             before = _bytes(error)
             error["evalue"] = _middle_out(str(error["evalue"]), 10_000)

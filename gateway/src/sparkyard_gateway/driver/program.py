@@ -29,6 +29,7 @@ from .r_interpreter import NoR
 from .scala_completion import ScalaCompleter
 from .scala_interpreter import ScalaInterpreter
 from .scala_repl import LazyRepl, settings_for_scala
+from .spill import TEXT, Piece, Spill
 from .sql_completion import SqlCompleter
 from .sql_interpreter import SqlInterpreter
 from .statements import Interpreter, JobsAndMore, Statements
@@ -54,10 +55,11 @@ class Driver:
         self._journal = Journal(os.path.join(bootstrap.work_dir, "journal.jsonl"))
         self._interrupts = Interrupts()
         self._link = Link(bootstrap, self._journal, self._on_message, self._on_orphaned)
-        self._streams = Streams(self._interrupts, bootstrap.output_limit, self._send_stream)
+        self._spill = Spill(os.path.join(bootstrap.work_dir, "outputs"), bootstrap.spill_limit)
+        self._streams = Streams(self._interrupts, bootstrap.output_limit, self._send_stream, self._spill)
         self._statements = Statements(
             self._journal, self._link.send_durable, self._link.send_again, self._interrupts, self._streams,
-            bootstrap.message_limit,
+            bootstrap.message_limit, self._spill,
         )  # fmt: skip
         self._python = PythonInterpreter(self._streams)
         self._completion = Completion({}, self._link.send)  # nothing to complete before Spark is there
@@ -146,10 +148,22 @@ class Driver:
             self._statements.cancel(int(message["statement"]))
         elif kind == "complete":
             self._completion.request(message)
+        elif kind == "fetch":
+            self._fetch(message)
         elif kind == "shutdown":
             self._end(EXIT_OK, "the gateway asked this driver to end")
         else:
             note(f"the gateway sent a message of a kind this driver does not know: {kind}")
+
+    def _fetch(self, message: Message) -> None:
+        mime, start, size = str(message.get("type", TEXT)), int(message["from"]), int(message["size"])
+        piece = self._spill.piece(int(message["statement"]), mime, start, size) or Piece(0, 0, 0, "")
+        self._link.send(
+            {
+                "t": "piece", "request": message["request"], "found": piece.total > 0, "from": piece.start,
+                "next": piece.end, "total": piece.total, "text": piece.text,
+            }
+        )  # fmt: skip
 
     def _send_stream(self, statement: int, offset: int, text: str) -> bool:
         return self._link.send({"t": "stream", "statement": statement, "offset": offset, "text": text})

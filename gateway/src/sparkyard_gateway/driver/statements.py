@@ -14,8 +14,9 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol, Set
 
 from .interrupts import Interrupts
 from .journal import Journal, Message
-from .limits import fit
+from .limits import Keep, fit
 from .reply import Reply, failure
+from .spill import Spill, place
 from .streams import StatementOutput, Streams
 
 
@@ -86,7 +87,9 @@ class Statements:
         interrupts: Interrupts,
         streams: Streams,
         message_limit: int,
+        spill: Optional[Spill] = None,
     ) -> None:
+        self._spill = spill
         self._journal = journal
         self._send_durable = send_durable
         self._send_again = send_again
@@ -206,11 +209,17 @@ class Statements:
             self._jobs.forget_broken_call()
         return reply
 
+    def _keep_of(self, number: int) -> Optional[Keep]:
+        spill = self._spill
+        if spill is None:
+            return None
+        return lambda mime, value: place(number, mime) if spill.keep(number, mime, value) else None
+
     def _finish(self, number: int, status: str, reply: Optional[Reply], output: Optional[StatementOutput]) -> None:
         answer: Optional[Dict[str, Any]] = None
         truncated: Optional[str] = None
         if reply is not None:
-            put_together(reply, output, self._message_limit)
+            put_together(reply, output, self._message_limit, self._keep_of(number))
             answer = reply.as_output(number)
             truncated = " ".join(reply.truncated) or None
         self._send_durable(
@@ -218,7 +227,7 @@ class Statements:
         )
 
 
-def put_together(reply: Reply, output: Optional[StatementOutput], limit: int) -> None:
+def put_together(reply: Reply, output: Optional[StatementOutput], limit: int, keep: Optional[Keep] = None) -> None:
     """Join what a cell answered and what it printed, within the limit of a message."""
     if output is not None:
         text = output.text()
@@ -227,7 +236,7 @@ def put_together(reply: Reply, output: Optional[StatementOutput], limit: int) ->
         sentence = output.truncated()
         if sentence:
             reply.truncated.append(sentence)
-    fit(reply, limit)
+    fit(reply, limit, keep)
 
 
 def _now() -> int:

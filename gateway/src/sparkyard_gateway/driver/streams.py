@@ -18,6 +18,7 @@ import weakref
 from typing import Any, Callable, Iterable, List, Optional
 
 from .interrupts import Interrupts
+from .spill import Spill, Transcript
 
 _FIRST_SECONDS, _NEXT_SECONDS = 0.005, 0.05
 
@@ -69,7 +70,8 @@ class Pile:
 class StatementOutput:
     """Both streams of one statement, and what is still to be streamed."""
 
-    def __init__(self, statement: int, limit: int) -> None:
+    def __init__(self, statement: int, limit: int, spill: Optional[Spill] = None) -> None:
+        self.whole = Transcript(spill, statement, limit)
         self.statement = statement
         self.limit = limit
         self.stdout = Pile(limit)
@@ -87,6 +89,7 @@ class StatementOutput:
             if not self.open:
                 return False
             pile.add(text)
+            self.whole.add(text)
             room = self.limit - self._accepted
             if room > 0 and streamed:
                 self._accepted += len(text)
@@ -119,7 +122,9 @@ class StatementOutput:
         ]
         if not parts:
             return None
-        return f"The statement printed {' and '.join(parts)}; the first and the last {self.limit // 2:,} are kept."
+        cut = f"The statement printed {' and '.join(parts)}; the first and the last {self.limit // 2:,} are here."
+        where = self.whole.sentence()
+        return f"{cut} {where}" if where else cut
 
 
 def _stream_notice(limit: int) -> str:
@@ -129,7 +134,14 @@ def _stream_notice(limit: int) -> str:
 class Streams:
     """Routes every write, and sends the running statement's output in chunks from a thread of its own."""
 
-    def __init__(self, interrupts: Interrupts, limit: int, send: Callable[[int, int, str], bool]) -> None:
+    def __init__(
+        self,
+        interrupts: Interrupts,
+        limit: int,
+        send: Callable[[int, int, str], bool],
+        spill: Optional[Spill] = None,
+    ) -> None:
+        self._spill = spill
         self._interrupts = interrupts
         self._limit = limit
         self._send = send
@@ -146,7 +158,7 @@ class Streams:
     def begin(self, statement: int) -> StatementOutput:
         """Catch from here on what belongs to this statement, whatever the last one did to `sys`."""
         self._elders = weakref.WeakSet(threading.enumerate())
-        output = StatementOutput(statement, self._limit)
+        output = StatementOutput(statement, self._limit, self._spill)
         sys.stdout, sys.stderr = self.stdout, self.stderr
         sys.stdin = io.StringIO()
         self._current = output
@@ -156,6 +168,7 @@ class Streams:
         """Close the statement's output; if some of it was streamed, stream the rest so that it is whole."""
         with output.lock:
             output.open = False
+            output.whole.close()
         self._current = None
         if output.streamed:
             self._flush(output)

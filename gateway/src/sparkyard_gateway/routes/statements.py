@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import WithJsonSchema
 
+from sparkyard_gateway.pieces import LARGEST
 from sparkyard_gateway.rendering import statement_json, statements_json
 from sparkyard_gateway.routes.dependencies import (
     AGateway,
@@ -21,6 +22,7 @@ from sparkyard_gateway.wire import (
     CompletionAnswer,
     CompletionRequest,
     Message,
+    OutputAnswer,
     StatementAnswer,
     StatementRequest,
     StatementsAnswer,
@@ -88,6 +90,21 @@ async def get_statement(
     if wait:
         await gateway.statements.wait(session, found, wait, since=since, seen=seen)
     return _json(statement_json(found, since))
+
+
+@router.get("/sessions/{session}/statements/{statement}/output", response_model=OutputAnswer)
+async def get_output(
+    gateway: AGateway,
+    session: OwnedSession,
+    statement: str,
+    first: Annotated[int, integer("from", 0)],
+    size: Annotated[int, integer("size", LARGEST)],
+    mime: Annotated[str, Query(alias="type", max_length=100, description="Which of its forms.")] = "text/plain",
+) -> Response:
+    """Addition: a piece of an output that was too long for its statement's answer, while the session lives."""
+    found = await gateway.statements.get(session, number(statement))
+    answer = await gateway.pieces.fetch(session, found.id, mime, max(0, first), size)
+    return _json(answer.model_dump_json(by_alias=True))
 
 
 @router.post("/sessions/{session}/statements/{statement}/cancel", response_model=Message)
