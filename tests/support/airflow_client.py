@@ -1,7 +1,7 @@
 """Airflow's Livy provider at its work, run by the interpreter of its own environment (requirements/clients/airflow.in).
 
-Standard input: one JSON object with the tasks, each the arguments of a LivyOperator. Standard output: what Airflow
-says, a batch's log among it, and as its last line one JSON object with what became of each. It is a stock client.
+Standard input: one JSON object with the tasks, each the arguments of a LivyOperator. Standard output: its log,
+a batch's log among it, and as its last line one JSON object with what became of each. It is a stock client.
 """
 
 import json

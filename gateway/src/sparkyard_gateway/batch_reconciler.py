@@ -9,7 +9,6 @@ from sparkyard_gateway.backends.base import BatchBackend
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live_batch import LiveBatch
-from sparkyard_gateway.states import BatchState
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.times import now_ms
 
@@ -51,15 +50,10 @@ class BatchReconciler:
             self._batches.start(batch)
             return
         self._batches.running[batch.attempt] = batch
-        alive = await backend.adopt(batch.attempt, batch.handle)
-        end = await backend.end_of(batch.attempt)
-        if alive is None:
-            self._batches.attempt_ended(batch.attempt, end)
-        elif end.began:
-            batch.state = BatchState.RUNNING
-            if batch.app_id is None:
-                self._batches.look_for_application(batch)
-        # Else it has never heard the word to begin; it ends by itself, is reported, and prepared anew.
+        if await backend.adopt(batch.attempt, batch.handle) is None:
+            self._batches.attempt_ended(batch.attempt, await backend.end_of(batch.attempt))
+        else:
+            self._batches.watch_adopted(batch)
 
     async def run(self) -> None:
         """Sweep for ever."""

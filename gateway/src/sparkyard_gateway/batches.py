@@ -35,6 +35,8 @@ DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the batch gone; what remains goes on behind it."""
 LONGEST_START_SECONDS = 30.0
 """How long a batch that makes no Spark application counts as starting, for those who wait behind it."""
+BEGIN_SECONDS = 0.1
+"""How often an adopted attempt is looked at until it is known whether it has begun."""
 LOOK_SECONDS = (0.3, 10.0)
 """How often a batch is asked for its Spark application: at first, and in the end."""
 MOST_RESTARTS = 3
@@ -198,7 +200,7 @@ class Batches:
                 attempted={"started_at": now},
                 event=BatchEvent(at=now, batch_id=batch.id, event="started"),
             )
-            self.look_for_application(batch)
+            self._spawn(self._look_for_application(batch), f"application-of-{batch.id}")
             await batch.changed.wait_until(
                 lambda: batch.app_id is not None or batch.ending or batch.state is not BatchState.RUNNING,
                 LONGEST_START_SECONDS,
@@ -226,9 +228,22 @@ class Batches:
         # It may have been deleted meanwhile, or its process ended and another was prepared.
         return not batch.ending and not batch.state.ended and batch.handle is handle
 
-    def look_for_application(self, batch: LiveBatch) -> None:
-        """Learn which Spark application it runs, as soon as there is one."""
-        self._spawn(self._look_for_application(batch), f"application-of-{batch.id}")
+    def watch_adopted(self, batch: LiveBatch) -> None:
+        """Follow an earlier gateway's attempt, whose process lives: it may not have begun yet, and never may."""
+        self._spawn(self._watch_adopted(batch), f"adopted-{batch.id}")
+
+    async def _watch_adopted(self, batch: LiveBatch) -> None:
+        handle, backend = batch.handle, self._backends[batch.backend]
+        while not (await backend.end_of(batch.attempt)).began:
+            # It hears what to run, or the end of its input, at once; or ends, and is prepared anew.
+            await asyncio.sleep(BEGIN_SECONDS)
+            if batch.ended.is_set() or batch.handle is not handle:
+                return
+        if batch.state is BatchState.STARTING:
+            batch.state, batch.started_at = BatchState.RUNNING, batch.started_at or now_ms()
+            batch.changed.fire()
+        if batch.app_id is None:
+            await self._look_for_application(batch)
 
     async def _look_for_application(self, batch: LiveBatch) -> None:
         pause, longest = LOOK_SECONDS
@@ -334,10 +349,9 @@ class Batches:
         """End a batch and show it no more."""
         now = now_ms()
         if not batch.removed:
+            event = BatchEvent(at=now, batch_id=batch.id, event="deleted")
+            await self._store.update(batch.id, removed_at=now, event=event)
             batch.removed = True
-            await self._store.update(
-                batch.id, removed_at=now, event=BatchEvent(at=now, batch_id=batch.id, event="deleted")
-            )
         ending = self.end(batch, "The batch was deleted.")
         await asyncio.wait({ending}, timeout=DELETE_WAIT_SECONDS)
         self.live.pop(batch.id, None)

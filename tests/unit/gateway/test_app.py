@@ -19,7 +19,7 @@ def test_the_hubs_path_is_the_same_application(as_alice):
 
 
 @pytest.mark.parametrize(
-    "path", ["/nosuch", "/sessions/1/nosuch", "/sessions/1/", "/services/gateway/driver/v1/1", "/batches"]
+    "path", ["/nosuch", "/sessions/1/nosuch", "/sessions/1/", "/services/gateway/driver/v1/1", "/batches/1/nosuch"]
 )
 def test_an_unknown_path_is_an_empty_404(as_alice, path):
     answer = as_alice.get(path)
