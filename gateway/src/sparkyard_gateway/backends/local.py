@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from sparkyard_gateway.backends.driver_log import DriverLog
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
 """After which a folder that no running session owns is the remains of a gateway that died in the midst."""
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+"""Below this a driver could not even unpack its jars."""
 OOM_SCORE = "500"
 """When memory runs out the kernel shall take a driver, not the gateway or the hub."""
 
@@ -174,6 +177,23 @@ class LocalBackend:
         if identity is not None:
             environment.update(self._name_for(order.session_id, identity))
         return environment
+
+    async def problem(self) -> str | None:
+        """The driver program, and a folder with room for a session."""
+        return await asyncio.to_thread(self._problem)
+
+    def _problem(self) -> str | None:
+        if not self._program.exists():
+            return f"the driver program {self._program} is not there"
+        try:
+            free = shutil.disk_usage(self._dir).free
+            with tempfile.TemporaryFile(dir=self._dir) as probe:
+                probe.write(b"x")
+        except OSError as error:
+            return f"{self._dir} cannot be written: {error.strerror}"
+        if free < LEAST_FREE_BYTES:
+            return f"{self._dir} has only {free // 1024 // 1024} MiB left"
+        return None
 
     # Identity
 
