@@ -4,6 +4,7 @@ Everything is generated from the application's own OpenAPI document, so a new ro
 gateway is a real one on loopback, its drivers are simulated, and the inputs are the same in every run.
 """
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -149,17 +150,21 @@ HEADERS = {
 
 
 @pytest.mark.parametrize(("name", "value"), HEADERS.items(), ids=HEADERS)
-@pytest.mark.parametrize("path", ["/sessions", "/sessions/{session}/statements", "/version"])
-def test_no_header_makes_a_5xx(target, name, value, path):
-    headers = [
-        (b"Authorization", target.client.headers["Authorization"].encode()),
-        (name.encode(), value.encode("latin-1")),
-    ]
-    with httpx.Client(base_url=target.client.base_url, timeout=120) as client:
-        for method in ("GET", "POST"):
-            request = client.build_request(method, path.format(session=target.session), headers=headers, content=b"{}")
-            try:
-                assert client.send(request).status_code < 500
-            except httpx.RemoteProtocolError:
-                # Hung up on: it was no HTTP.
-                assert name in {"Content-Length", "Transfer-Encoding"}
+def test_no_header_makes_a_5xx(target, name, value):
+    """By hand: no client would send some of them."""
+    url = target.client.base_url
+    for method in ("GET", "POST"):
+        for path in ("/sessions", f"/sessions/{target.session}/statements", "/version"):
+            given = {
+                "Host": "x",
+                "Authorization": target.client.headers["Authorization"],
+                "Content-Length": "2",
+                "Connection": "close",
+                name: value,
+            }
+            lines = [f"{method} {path} HTTP/1.1", *(f"{key}: {text}" for key, text in given.items()), "", "{}"]
+            with socket.create_connection((url.host, url.port), timeout=120) as connection:
+                connection.sendall("\r\n".join(lines).encode("latin-1"))
+                answer = connection.recv(1000)
+            assert answer[:9] == b"HTTP/1.1 ", answer
+            assert int(answer[9:12]) < 500, answer

@@ -65,7 +65,7 @@ class RunningGateway:
 
     def wait_ready(self) -> None:
         """Return when it answers."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             assert self.process is not None
             assert self.process.poll() is None, self.log[-3000:]

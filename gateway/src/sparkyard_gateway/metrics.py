@@ -8,12 +8,23 @@ import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "sparkyard_gateway_"
+
+# One series for each label's value, not two: when it was first seen is of no use here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _START_BUCKETS = (1, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
 _BATCH_BUCKETS = (10, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200)

@@ -377,5 +377,5 @@ class VersionAnswer(_Wire):
 class HealthAnswer(_Wire):
     """Whether the gateway can do its work, part by part."""
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "degraded", "unavailable"]
     parts: dict[str, str]

@@ -8,7 +8,7 @@ gateway for them.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Handle = dict[str, Any]
 """How a backend finds a driver again after a restart of the gateway; JSON, kept in the session's row."""
@@ -174,6 +174,14 @@ class BatchBackend(Protocol):
 
     async def forget(self, attempt: int, *, keep_log: bool) -> None:
         """Remove what the attempt left behind."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A backend that can tell, before anybody asks for a driver, whether it could start one."""
+
+    async def problem(self) -> str | None:
+        """What keeps it from starting drivers, as a sentence for the operator; None where nothing does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -35,6 +36,8 @@ LEFT_BEHIND_SECONDS = 60.0
 """After which a folder that no running session owns is the remains of a gateway that died in the midst."""
 FILE_LISTS = ("spark.jars", "spark.submit.pyFiles", "spark.files", "spark.archives")
 """The settings that hold addresses, some of which may lie in the owner's home."""
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+"""Below this a driver could not even unpack its jars."""
 
 _PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
 
@@ -207,6 +210,23 @@ class LocalBackend:
         if identity is not None:
             environment.update(self._name_for(order.number, identity))
         return environment
+
+    async def problem(self) -> str | None:
+        """The driver program, and a folder with room for a session."""
+        return await asyncio.to_thread(self._problem)
+
+    def _problem(self) -> str | None:
+        if not self._program.exists():
+            return f"the driver program {self._program} is not there"
+        try:
+            free = shutil.disk_usage(self._dir).free
+            with tempfile.TemporaryFile(dir=self._dir) as probe:
+                probe.write(b"x")
+        except OSError as error:
+            return f"{self._dir} cannot be written: {error.strerror}"
+        if free < LEAST_FREE_BYTES:
+            return f"{self._dir} has only {free // 1024 // 1024} MiB left"
+        return None
 
     # Identity
 

@@ -1,10 +1,12 @@
 """/health: is the process alive, and can it do its work. /version and /metrics beside it."""
 
+import asyncio
 import importlib.metadata
 import ipaddress
 
 from fastapi import APIRouter, Request, Response
 
+from sparkyard_gateway.backends.base import Backend, Checked
 from sparkyard_gateway.errors import NoSuchRoute, StoreUnavailable
 from sparkyard_gateway.metrics import CONTENT_TYPE
 from sparkyard_gateway.routes.dependencies import AGateway
@@ -12,36 +14,59 @@ from sparkyard_gateway.wire import HealthAnswer, VersionAnswer
 
 router = APIRouter(tags=["health"])
 
+PART_SECONDS = 3.0
+"""How long a part may take to say how it is: a probe waits no longer either."""
+NOT = "It cannot serve requests at the moment; the parts say why."
 LIVY_VERSION = "0.9.0-incubating"
 _OURS = importlib.metadata.version("sparkyard-gateway")
 
 
 @router.get("/health/live", response_model=HealthAnswer)
 async def live() -> HealthAnswer:
-    """The process answers."""
+    """The process answers. Nothing else is asked: a restart mends neither a database nor a backend."""
     return HealthAnswer(status="ok", parts={})
 
 
-@router.get("/health/ready", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
+@router.get("/health/ready", response_model=HealthAnswer, responses={503: {"model": HealthAnswer, "description": NOT}})
 async def ready(gateway: AGateway) -> Response:
-    """The database can be read and was written, the catalog is in force, and the gateway is not stopping.
+    """Whether requests can be served, part by part: database, catalog, backends, and whether it is stopping.
 
-    The hub is not asked: while it is away running sessions work on, and a gateway taken out of service would only add
-    to the trouble.
+    503 while the database does not answer or take writes, or the gateway is stopping. What only keeps new sessions from
+    starting is `degraded`, and 200: sessions that run would be worse off with their gateway out of service. The hub is
+    not asked, for the same reason.
     """
-    parts = {"database": "ok", "catalog": "ok", "gateway": "stopping" if gateway.closing else "ok"}
-    try:
-        await gateway.store.check()
-        if not gateway.store.healthy:
-            parts["database"] = "the last write failed"
-    except StoreUnavailable:
-        parts["database"] = "does not answer"
+    parts = {
+        "database": await _database(gateway),
+        "catalog": "ok",
+        "gateway": "stopping" if gateway.closing else "ok",
+    }
     bad = any(value != "ok" for value in parts.values())
     if gateway.catalog.problem is not None:
-        # Not a reason to stop serving: the last good catalog is in force.
         parts["catalog"] = "the file on disk is refused; the last good one is in force"
-    answer = HealthAnswer(status="unavailable" if bad else "ok", parts=parts)
+    for name, backend in gateway.backends.items():
+        parts[f"backend {name}"] = await _backend(backend)
+    poor = any(value != "ok" for value in parts.values())
+    answer = HealthAnswer(status="unavailable" if bad else "degraded" if poor else "ok", parts=parts)
     return Response(answer.model_dump_json(), 503 if bad else 200, media_type="application/json")
+
+
+async def _database(gateway: AGateway) -> str:
+    try:
+        async with asyncio.timeout(PART_SECONDS):
+            await gateway.store.check()
+    except (StoreUnavailable, TimeoutError):
+        return "does not answer"
+    return "ok" if gateway.store.healthy else "the last write failed"
+
+
+async def _backend(backend: Backend) -> str:
+    if not isinstance(backend, Checked):
+        return "ok"
+    try:
+        async with asyncio.timeout(PART_SECONDS):
+            return await backend.problem() or "ok"
+    except TimeoutError:
+        return "does not answer"
 
 
 @router.get("/version", response_model=VersionAnswer)
