@@ -333,7 +333,7 @@ def _same(handle: Mapping[str, object]) -> bool:
 
 def _why(code: int | None) -> str:
     if code is None:
-        return "The driver process ended while no gateway watched it."
+        return "The driver process ended; how is not known, as an earlier gateway had started it."
     if code == 0:
         return "The driver process ended by itself (exit code 0)."
     if code > 0:
