@@ -178,7 +178,7 @@ def expendable(pid: int) -> None:
 def why_ended(code: int | None) -> str:
     """An end in a sentence, from an exit code; negative for a signal, None where nobody saw it."""
     if code is None:
-        return "The driver process ended while no gateway watched it."
+        return "The driver process ended; how is not known, as an earlier gateway had started it."
     if code == 0:
         return "The driver process ended by itself (exit code 0)."
     if code > 0:
