@@ -49,7 +49,7 @@ class RunningGateway:
         ]  # fmt: skip
         with (self._folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             assert self.process.poll() is None, self.log[-3000:]
             assert time.monotonic() < deadline, self.log[-3000:]

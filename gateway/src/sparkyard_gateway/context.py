@@ -22,6 +22,7 @@ from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.store.database import Database, database_url
 from sparkyard_gateway.store.repository import Store
+from sparkyard_gateway.ui_keys import UiKeys
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +102,8 @@ def build(settings: Settings) -> Gateway:
         settings.identity_cache_size,
         catalog,
     )
+    secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
+    ui_keys = UiKeys(secret)
     backends: dict[str, Backend] = {}
     sessions = Sessions(settings, store, backends, catalog, metrics)
 
@@ -120,10 +123,10 @@ def build(settings: Settings) -> Gateway:
             cgroups=settings.driver_cgroups,
         ),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
+        ui_keys=ui_keys,
     )
     statements = Statements(settings, store, sessions, metrics)
     drivers = Drivers(settings, store, sessions, statements, metrics)
-    secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends)
 
     def count_states() -> dict[str, int]:
@@ -147,5 +150,5 @@ def build(settings: Settings) -> Gateway:
         reconciler=reconciler,
         metrics=metrics,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
-        spark_ui=SparkUi(sessions, backends, secret) if secret else None,
+        spark_ui=SparkUi(sessions, backends, secret, ui_keys) if secret else None,
     )

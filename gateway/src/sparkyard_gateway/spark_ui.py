@@ -28,6 +28,7 @@ from sparkyard_gateway.errors import SessionNotFound
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.sealing import Seal
 from sparkyard_gateway.sessions import Sessions
+from sparkyard_gateway.ui_keys import UiKeys, server_name
 
 PASS_SECONDS = 3600
 CHECK_SECONDS = 5.0
@@ -75,7 +76,7 @@ class Page:
 class SparkUi:
     """Passes and proxying."""
 
-    def __init__(self, sessions: Sessions, backends: Mapping[str, Backend], secret: str) -> None:
+    def __init__(self, sessions: Sessions, backends: Mapping[str, Backend], secret: str, keys: UiKeys) -> None:
         self._sessions = sessions
         self._backends = backends
         self._passes = Seal(secret, "spark-ui-pass")
@@ -84,6 +85,8 @@ class SparkUi:
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
             follow_redirects=False,
             trust_env=False,
+            # Where drivers share a network with other users' code, they let only this gateway look (`ui_keys`).
+            verify=keys.context(),
         )
         self._checked: dict[int, tuple[float, str]] = {}
 
@@ -120,6 +123,7 @@ class SparkUi:
             "GET",
             httpx.URL(f"{upstream}/{quote(path.lstrip('/'))}", query=query.encode()),
             headers={**kept, "X-Forwarded-Context": base, "Accept-Encoding": "identity"},
+            extensions={"sni_hostname": server_name(session.id)},
         )
         try:
             answer = await self._client.send(request, stream=True)
@@ -152,12 +156,12 @@ class SparkUi:
         parts = urlsplit(said)
         backend = self._backends[session.backend]
         if (
-            parts.scheme != "http"
+            parts.scheme not in {"http", "https"}
             or parts.port is None
             or not await backend.listens(session.id, session.handle, parts.hostname or "", parts.port)
         ):
             raise SessionNotFound(str(session.id))
-        upstream = f"http://{parts.hostname}:{parts.port}"
+        upstream = f"{parts.scheme}://{parts.hostname}:{parts.port}"
         self._checked = {number: entry for number, entry in self._checked.items() if entry[0] > time.monotonic()}
         self._checked[session.id] = (time.monotonic() + CHECK_SECONDS, upstream)
         return upstream

@@ -27,6 +27,7 @@ from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
+from sparkyard_gateway.ui_keys import UiKeys
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
@@ -54,6 +55,7 @@ class LocalBackend:
         java_home: Path | None = None,
         fences: Callable[[Callable[[int], None]], Fences] | None = None,
         program: Path = DRIVER_PROGRAM,
+        ui_keys: UiKeys | None = None,
     ) -> None:
         self._dir = sessions_dir
         self._when_ended = when_ended
@@ -62,6 +64,7 @@ class LocalBackend:
         self._java_home = java_home or (Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None)
         self._fences = (fences or fences_for(sessions_dir))(self._over)
         self._program = program
+        self._ui_keys = ui_keys
         self._watches: dict[int, processes.Watch] = {}
         self._probed: dict[tuple[int, Path], bool] = {}
         sessions_dir.mkdir(parents=True, exist_ok=True)
@@ -88,11 +91,9 @@ class LocalBackend:
 
     def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None, fence: Fence) -> int:
         folder, work = self._folder(order.session_id), self._work(order.session_id)
-        for each, mode in ((folder, 0o711), (work, 0o700), (work / "tmp", 0o700)):
-            each.mkdir(exist_ok=True)
-            each.chmod(mode)
-            if identity is not None and each != folder:
-                os.chown(each, identity.uid, identity.gid)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+        guard = self._furnish(work, order.session_id, identity)
         bootstrap = {
             "session": order.session_id,
             "epoch": order.epoch,
@@ -100,7 +101,7 @@ class LocalBackend:
             "token": order.token,
             "kind": order.kind,
             "app_name": order.app_name,
-            "conf": {**order.conf, **self._conf(order)},
+            "conf": {**order.conf, **self._conf(order), **guard},
             "work_dir": str(work),
             "heartbeat_seconds": order.heartbeat_seconds,
             "orphan_seconds": order.orphan_seconds,
@@ -136,6 +137,21 @@ class LocalBackend:
         with contextlib.suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
         return process.pid
+
+    def _furnish(self, work: Path, number: int, identity: Identity | None) -> dict[str, str]:
+        """Make a driver's folder anew; returns the settings that go with what is in it.
+
+        It is given away last of all and as a whole. What else the user runs could put links into a folder that is
+        the user's already, and what root then does to a name in it would be done to something else.
+        """
+        shutil.rmtree(work, ignore_errors=True)
+        for each in (work, work / "tmp"):
+            each.mkdir(mode=0o700)
+        guard, keys = self._ui_keys.equip(work, number) if self._ui_keys is not None else ({}, ())
+        if identity is not None:
+            for each in (*keys, work / "tmp", work):
+                os.lchown(each, identity.uid, identity.gid)
+        return guard
 
     def _conf(self, order: DriverOrder) -> dict[str, str]:
         """What Spark needs on one machine, whoever asks."""
