@@ -46,6 +46,7 @@ from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
 from sparkyard_gateway.store.repository import Store
+from sparkyard_gateway.ui_keys import UiKeys
 
 ENDING_SECONDS = 60.0
 """How long beyond their grace drivers may take to end when the gateway stops with them."""
@@ -159,6 +160,8 @@ def build(settings: Settings) -> Gateway:
         settings.identity_cache_size,
         catalog,
     )
+    secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
+    ui_keys = UiKeys(secret)
     backends: dict[str, Backend] = {}
     logs = DriverLogs(backends)
     sessions = Sessions(settings, store, backends, catalog, metrics, logs)
@@ -176,6 +179,7 @@ def build(settings: Settings) -> Gateway:
         fences=_fences(settings, settings.sessions_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
         event_logs=event_logs if settings.event_logs else None,
+        ui_keys=ui_keys,
     )
     if settings.livy_url is not None:
         backends["livy"] = _upstream(settings, database, sessions)
@@ -210,7 +214,6 @@ def build(settings: Settings) -> Gateway:
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
     drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
-    secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends, identities)
     reconciler.chores.append(history.tidy)
     readings.register(metrics, sessions, batches, store, catalog)
@@ -238,7 +241,7 @@ def build(settings: Settings) -> Gateway:
         overview=Overview(sessions, backends, settings.prefix),
         page_tokens=Seal(secret, "page-token") if secret else None,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
-        spark_ui=SparkUi(records, backends, history, secret) if secret else None,
+        spark_ui=SparkUi(records, backends, history, secret, ui_keys) if secret else None,
     )
 
 

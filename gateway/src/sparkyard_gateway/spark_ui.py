@@ -32,6 +32,7 @@ from sparkyard_gateway.history import History, path_of
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.records import Records
 from sparkyard_gateway.sealing import Seal
+from sparkyard_gateway.ui_keys import UiKeys, server_name
 
 PASS_SECONDS = 3600
 MOST_HOLDERS = 10_000
@@ -80,7 +81,9 @@ class Page:
 class SparkUi:
     """Passes and proxying."""
 
-    def __init__(self, records: Records, backends: Mapping[str, Backend], history: History, secret: str) -> None:
+    def __init__(
+        self, records: Records, backends: Mapping[str, Backend], history: History, secret: str, keys: UiKeys
+    ) -> None:
         self._records = records
         self._backends = backends
         self._history = history
@@ -91,6 +94,8 @@ class SparkUi:
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
             follow_redirects=False,
             trust_env=False,
+            # Where drivers share a network with other users' code, they let only this gateway look (`ui_keys`).
+            verify=keys.context(),
         )
         self._checked: dict[int, tuple[float, str]] = {}
 
@@ -126,14 +131,16 @@ class SparkUi:
     async def fetch(self, session: LiveSession, base: str, path: str, query: str, headers: Mapping[str, str]) -> Page:
         """Get a page from the session's Spark UI; `base` is the path that its links shall begin with."""
         if session.state.active:
-            return await self._passed_on(self._client, await self._upstream(session), base, path, query, headers)
+            upstream = await self._upstream(session)
+            extensions = {"sni_hostname": server_name(session.id)}
+            return await self._passed_on(self._client, upstream, base, path, query, headers, extensions)
         if not self._history.kept(session):
             raise NoHistory
         own = path_of(session.app_id or "", path)
         if own is None:
             return Page(302, {"location": f"{base}/history/{session.app_id}/{quote(path)}{query and '?'}{query}"}, b"")
         async with self._history.server_of(session) as server:
-            return await self._passed_on(server.client, server.url, base, own, query, headers)
+            return await self._passed_on(server.client, server.url, base, own, query, headers, {})
 
     async def _passed_on(
         self,
@@ -143,12 +150,14 @@ class SparkUi:
         path: str,
         query: str,
         headers: Mapping[str, str],
+        extensions: dict[str, str],
     ) -> Page:
         kept = {name: headers[name] for name in _REQUEST_HEADERS if name in headers}
         request = client.build_request(
             "GET",
             httpx.URL(f"{upstream}/{quote(path.lstrip('/'))}", query=query.encode() or None),
             headers={**kept, "X-Forwarded-Context": base, "Accept-Encoding": "identity"},
+            extensions=extensions,
         )
         try:
             answer = await client.send(request, stream=True)
@@ -181,12 +190,12 @@ class SparkUi:
         parts = urlsplit(said)
         backend = self._backends[session.backend]
         if (
-            parts.scheme != "http"
+            parts.scheme not in {"http", "https"}
             or parts.port is None
             or not await backend.listens(session.id, session.handle, parts.hostname or "", parts.port)
         ):
             raise SessionNotFound(str(session.id))
-        upstream = f"http://{parts.hostname}:{parts.port}"
+        upstream = f"{parts.scheme}://{parts.hostname}:{parts.port}"
         self._checked = {number: entry for number, entry in self._checked.items() if entry[0] > time.monotonic()}
         self._checked[session.id] = (time.monotonic() + CHECK_SECONDS, upstream)
         return upstream

@@ -30,6 +30,7 @@ from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
 from sparkyard_gateway.backends.user_names import name_library, named
+from sparkyard_gateway.ui_keys import UiKeys
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
@@ -49,7 +50,7 @@ class LocalBackend:
 
     name = "local"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it works with, by name
         self,
         sessions_dir: Path,
         when_ended: WhenEnded,
@@ -60,6 +61,7 @@ class LocalBackend:
         fences: Callable[[Callable[[int], None]], Fences] | None = None,
         program: Path = DRIVER_PROGRAM,
         event_logs: EventLogs | None = None,
+        ui_keys: UiKeys | None = None,
     ) -> None:
         self._event_logs = event_logs
         self._dir = sessions_dir
@@ -69,6 +71,7 @@ class LocalBackend:
         self._java_home = java_home or (Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None)
         self._fences = (fences or fences_for(sessions_dir))(self._over)
         self._program = program
+        self._ui_keys = ui_keys
         self._watches: dict[int, processes.Watch] = {}
         self._probed: dict[tuple[int, Path], bool] = {}
         sessions_dir.mkdir(parents=True, exist_ok=True)
@@ -93,18 +96,27 @@ class LocalBackend:
         uid = identity.uid if identity else os.geteuid()
         return {"pid": pid, "stamp": started, "uid": uid, "limits": fence.limits.as_json()}
 
-    def _make_folders(self, number: int, identity: Identity | None) -> tuple[Path, Path]:
-        """The folder for the log, which is the gateway's, and in it the one to work in."""
+    def _make_folders(self, number: int, identity: Identity | None) -> tuple[Path, Path, dict[str, str]]:
+        """The folder for the log, which is the gateway's; in it, made anew, the one to work in; and the settings that
+        go with what is in that.
+
+        It is given away last of all and as a whole. What else the user runs could put links into a folder that is
+        the user's already, and what root then does to a name in it would be done to something else.
+        """
         folder, work = self._folder(number), self._work(number)
-        for each, mode in ((folder, 0o711), (work, 0o700), (work / "tmp", 0o700)):
-            each.mkdir(exist_ok=True)
-            each.chmod(mode)
-            if identity is not None and each != folder:
-                os.chown(each, identity.uid, identity.gid)
-        return folder, work
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+        shutil.rmtree(work, ignore_errors=True)
+        for each in (work, work / "tmp"):
+            each.mkdir(mode=0o700)
+        guard, keys = self._ui_keys.equip(work, number) if self._ui_keys is not None else ({}, ())
+        if identity is not None:
+            for each in (*keys, work / "tmp", work):
+                os.lchown(each, identity.uid, identity.gid)
+        return folder, work, guard
 
     def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None, fence: Fence) -> int:
-        folder, work = self._make_folders(order.session_id, identity)
+        folder, work, guard = self._make_folders(order.session_id, identity)
         history = self._history(order, identity)
         bootstrap = {
             "session": order.session_id,
@@ -113,7 +125,7 @@ class LocalBackend:
             "token": order.token,
             "kind": order.kind,
             "app_name": order.app_name,
-            "conf": {**self._conf(order), **history},
+            "conf": {**self._conf(order), **history, **guard},
             "work_dir": str(work),
             "heartbeat_seconds": order.heartbeat_seconds,
             "orphan_seconds": order.orphan_seconds,

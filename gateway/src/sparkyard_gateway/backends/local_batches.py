@@ -101,7 +101,7 @@ class LocalBatches(LocalBackend):
         return {"pid": pid, "stamp": started, "uid": uid, "ui_port": port, "limits": limits}
 
     def _prepare(self, order: BatchOrder, python: Path, identity: Identity | None, port: int, fence: Fence) -> int:
-        folder, work = self._make_folders(order.attempt, identity)
+        folder, work, _ = self._make_folders(order.attempt, identity)
         wish = {
             "argv": fence.command([str(python), "-u", str(self._program), "batch"], own_user=identity is not None),
             "environment": self._environment(order, python, identity),
