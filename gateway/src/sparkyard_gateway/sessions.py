@@ -316,6 +316,8 @@ class Sessions:
         )
 
     def _with_last_words(self, session: LiveSession, ended: Ended) -> str:
+        if ended.explained:
+            return ended.reason
         lines = self._backends[session.backend].log_tail(session.id, 5)
         last = next((line.strip() for line in reversed(lines) if line.strip() not in {"", "stdout:", "stderr:"}), None)
         return f"{ended.reason} Its last line: {last[:500]}" if last else ended.reason
