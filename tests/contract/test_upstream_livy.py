@@ -22,7 +22,7 @@ import httpx
 import psutil
 import pytest
 
-from support import hub_stand_in
+from support import hub_stand_in, tls
 from support.hub_stand_in import HubStandIn
 from support.running_gateway import RunningGateway
 from support.upstream_livy import UpstreamLivy, gateway_before
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 PARKED_DRIVER = """\
 import json, os, sys, time
 here = os.path.dirname(os.path.abspath(__file__))
-name = sys.argv[2].split("/")[-2]
+name = sys.argv[1].split("/")[-2]
 with open(os.path.join(here, f"session-{name}.unfinished"), "w") as file:
     json.dump(sys.argv[1:], file)
 os.rename(file.name, os.path.join(here, f"session-{name}.json"))
@@ -68,10 +68,16 @@ def hub() -> Iterator[HubStandIn]:
 
 @pytest.fixture(scope="module")
 def gateway(upstream_livy: UpstreamLivy, hub: HubStandIn) -> Iterator[RunningGateway]:
-    running = gateway_before(upstream_livy, hub.url, "sessions", "--stop-drivers-on-exit")
-    running.start()
-    yield running
-    running.stop()
+    """Its drivers reach it by TLS, as they must on a real cluster."""
+    serving = tls.identity(upstream_livy.allowed / "tls")
+    running = gateway_before(
+        upstream_livy, hub.url, "sessions", "--stop-drivers-on-exit", "--driver-ca-file", str(serving.authority)
+    )
+    with tls.terminator(serving, running.port) as port:
+        running._options += ("--driver-url", f"wss://127.0.0.1:{port}")
+        running.start()
+        yield running
+        running.stop()
 
 
 @pytest.fixture
@@ -108,7 +114,7 @@ def idle_session(client: httpx.Client, gateway: RunningGateway, **wish: object) 
         return answer if answer["state"] != "starting" else None
 
     answer = until(started, 240)
-    assert answer["state"] == "idle", (answer, gateway.log[-5000:])
+    assert answer["state"] == "idle", (answer["stateReason"], client.get(f"/sessions/{number}/log?size=200").json())
     return number
 
 
@@ -302,20 +308,16 @@ class Claim:
         until(lambda: self.file.exists() or self.state != "starting")
         assert self.file.exists(), (client.get(f"/sessions/{self.session}").json(), gateway.log[-3000:])
         self.arguments: list[str] = json.loads(self.file.read_text())
+        told = dict(argument.lstrip("-").split("=", 1) for argument in self.arguments)
         self.file.unlink()
-        self.code = self.arguments[self.arguments.index("--claim") + 1]
+        self.code, self.url = told["claim"], told["claim-url"]
 
     @property
     def state(self) -> str:
         return str(self.client.get(f"/sessions/{self.session}/state").json()["state"])
 
     def redeem(self, code: str, token: str = NEW_TOKEN, **headers: str) -> httpx.Response:
-        return httpx.post(
-            self.arguments[self.arguments.index("--claim-url") + 1],
-            json={"claim": code, "token": token},
-            headers=headers,
-            timeout=30,
-        )
+        return httpx.post(self.url, json={"claim": code, "token": token}, headers=headers, timeout=30)
 
 
 @pytest.fixture(scope="module")

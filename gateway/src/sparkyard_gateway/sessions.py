@@ -303,7 +303,7 @@ class Sessions:
         )
 
     def _with_last_words(self, session: LiveSession, ended: Ended) -> str:
-        words = self._last_words(session)
+        words = [] if ended.explained else self._last_words(session)
         return f"{ended.reason} Its last line: {words[-1][:500]}" if words else ended.reason
 
     def _last_words(self, session: LiveSession) -> list[str]:

@@ -50,6 +50,11 @@ def test_flags_and_lists():
         (["--metrics-from", "everywhere"], "metrics_from"),
         (["--config", "/nosuch.toml"], "/nosuch.toml"),
         (["--log-level", "loud"], "log_level"),
+        (["--backend", "livy"], "needs livy_url"),
+        (["--backend", "livy", "--livy-url", "http://emr:8998"], "needs driver_url"),
+        (["--backend", "livy", "--livy-url", "http://emr:8998", "--driver-url", "ws://gateway:8711"], "wss://"),
+        (["--livy-url", "http://u:p@emr:8998"], "livy_authorization_file"),
+        (["--livy-namespace", "A/B"], "livy_namespace"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence_and_exit_code_2(arguments, said, capsys):
@@ -59,6 +64,11 @@ def test_a_wrong_setting_is_a_sentence_and_exit_code_2(arguments, said, capsys):
     shown = capsys.readouterr().err
     assert said in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("url", ["wss://gateway.example.com", "ws://127.0.0.1:1", "ws://[::1]:1", "ws://localhost:1"])
+def test_tokens_reach_an_upstreams_drivers_by_tls_or_on_this_machine(url):
+    assert Settings(backend="livy", livy_url="http://emr:8998", driver_url=url).driver_url == url
 
 
 def test_an_unknown_key_in_the_file_is_refused(tmp_path, capsys):

@@ -201,6 +201,19 @@ async def test_events_tell_what_happened(store):
     ]
 
 
+async def test_of_two_who_claim_a_session_one_succeeds_and_may_repeat_it(store):
+    number = await store.add_session(dataclasses.replace(NEW, token_hash="unclaimed"), "created")
+    took = await asyncio.gather(*(store.claim_session(number, 1, "unclaimed", f"hash-{n}") for n in range(5)))
+    assert sorted(took) == [False, False, False, False, True]
+    mine = f"hash-{took.index(True)}"
+    assert await store.claim_session(number, 1, "unclaimed", mine)
+    assert not await store.claim_session(number, 1, "unclaimed", "hash-9")
+    assert not await store.claim_session(number, 2, "unclaimed", mine), "another epoch is another driver"
+    assert not await store.claim_session(number + 1, 1, "unclaimed", mine)
+    (record,) = await store.shown_sessions()
+    assert record.token_hash == mine
+
+
 def test_the_password_comes_from_its_file_and_is_not_shown(tmp_path):
     (tmp_path / "password").write_text("s3cret\n")
     url = database_url("postgresql://sparkyard@db/sparkyard", tmp_path, tmp_path / "password")

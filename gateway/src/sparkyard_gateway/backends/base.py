@@ -67,10 +67,14 @@ class BatchOrder(SparkOrder):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A driver is gone: why, as one sentence for its owner, and whether it went as asked (exit code 0)."""
+    """A driver is gone: why, as one sentence for its owner, and whether it went as asked (exit code 0).
+
+    `explained` where the reason holds already what the log's last lines have to say.
+    """
 
     reason: str
     clean: bool
+    explained: bool = False
 
 
 WhenEnded = Callable[[int, Ended], None]

@@ -271,13 +271,13 @@ class LivyBackend:
                 if watch.name
                 else "The gateway was stopped while it submitted the driver, and the upstream Livy runs no batch of it."
             )
-            self._when_ended(watch.session_id, Ended(reason, clean=False))
+            self._when_ended(watch.session_id, Ended(reason, clean=False, explained=True))
 
     def _report(self, watch: _Watch, state: str) -> None:
         if self._watches.get(watch.session_id) is watch:
             del self._watches[watch.session_id]
             reason = last_words.why(state, watch.kept.lines)
-            self._when_ended(watch.session_id, Ended(reason, clean=state == "success"))
+            self._when_ended(watch.session_id, Ended(reason, clean=state == "success", explained=True))
 
     # End
 

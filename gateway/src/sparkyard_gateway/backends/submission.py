@@ -130,8 +130,9 @@ def claim_url(driver_url: str) -> str:
 
 
 def _arguments(order: DriverOrder, terms: Terms) -> list[str]:
-    arguments = ["--claim-url", claim_url(order.url), "--claim", order.token]
-    return [*arguments, "--ca-file", terms.ca_file] if terms.ca_file else arguments
+    # With an equals sign: a code may begin with a dash.
+    arguments = [f"--claim-url={claim_url(order.url)}", f"--claim={order.token}"]
+    return [*arguments, f"--ca-file={terms.ca_file}"] if terms.ca_file else arguments
 
 
 def _goes_first(key: str) -> bool:

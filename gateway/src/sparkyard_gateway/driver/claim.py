@@ -10,6 +10,7 @@ session.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -62,8 +63,8 @@ def redeem(url: str, code: str, ca_file: str, work_dir: str, patience: float = _
             if error.code < 500 and error.code != 429:
                 raise BootstrapError(f"{url} answered {error.code}: is it a gateway's address? {said}") from None
             trouble = f"the gateway answered {error.code}: {said}"
-        except (OSError, ValueError) as error:
-            trouble = f"the gateway at {url} cannot be reached: {error}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            trouble = f"the gateway at {url} cannot be reached: {error or type(error).__name__}"
         if time.monotonic() > until:
             raise BootstrapError(f"no bootstrap within {patience:.0f} s; {trouble}")
         if trouble != complained:
