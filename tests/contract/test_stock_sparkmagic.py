@@ -3,7 +3,10 @@
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 
+import httpx
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
@@ -67,6 +70,33 @@ def cell(kernel: BlockingKernelClient, code: str) -> tuple[str, str]:
     return reply["content"]["status"], "".join(shown)
 
 
+def interrupt_when_it_runs(kernel: BlockingKernelClient, gateway: RunningGateway, code: str) -> None:
+    """Send a cell, interrupt the kernel as soon as the gateway runs it, and see the cell end."""
+    (session,) = gateway.sessions()
+    headers = {"Authorization": f"token {TOKEN}"}
+    url = f"{gateway.url}/sessions/{session['id']}/statements?order=desc&size=1"
+    sent = kernel.execute(code)
+
+    def newest() -> dict[str, object]:
+        found: dict[str, object] = httpx.get(url, headers=headers, timeout=30).json()["statements"][0]
+        return found
+
+    until(lambda: newest()["code"].strip() == code and newest()["state"] == "running")
+    kernel.parent.interrupt_kernel()
+    while kernel.get_shell_msg(timeout=120)["parent_header"].get("msg_id") != sent:
+        pass
+    until(lambda: newest()["state"] == "cancelled")
+    while kernel.get_iopub_msg(timeout=30)["content"].get("execution_state") != "idle":
+        pass
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.05)
+
+
 def test_a_notebooks_work(kernel, gateway):
     status, shown = cell(kernel, "print('hello from', spark.range(5).count())")
     assert status == "ok", shown
@@ -84,10 +114,21 @@ def test_a_notebooks_work(kernel, gateway):
     assert "4" in cell(kernel, "%%local\nprint(frame.twice.max())")[1]
     assert "Session's YARN" not in shown
 
+    # What one cell leaves the next one has, and an error in SQL is shown with its word.
+    assert "ok" in cell(kernel, "kept = spark.table('t').count()\nprint('ok', kept)")[1]
+    status, shown = cell(kernel, "%%sql\nselect * from nosuch")
+    assert "TABLE_OR_VIEW_NOT_FOUND" in shown
+
+    # An interrupt reaches plain Python, and the session is as usable as before.
+    interrupt_when_it_runs(kernel, gateway, "import time\nwhile True: time.sleep(0.1)")
+    assert "3 is kept" in cell(kernel, "print(kept, 'is kept')")[1]
+    assert [each["id"] for each in gateway.sessions()] == [session["id"]]
+
     status, shown = cell(kernel, "%%info")
     assert str(session["id"]) in shown
     status, shown = cell(kernel, "%%logs")
     assert "stdout" in shown
+    assert "stderr" in shown
 
     status, shown = cell(kernel, '%%configure -f\n{"driverMemory": "512m", "kind": "pyspark"}')
     status, shown = cell(kernel, "print('again')")

@@ -26,6 +26,37 @@ def test_an_unknown_path_is_an_empty_404(as_alice, path):
     assert (answer.status_code, answer.content) == (404, b"")
 
 
+def test_the_entrance_leads_to_what_is_there(as_nobody):
+    for path, description in (("/", "/openapi.json"), ("/services/gateway/", "/services/gateway/openapi.json")):
+        answer = as_nobody.get(path)
+        assert (answer.status_code, answer.headers["Location"]) == (302, description)
+        assert as_nobody.get(answer.headers["Location"]).json()["info"]["title"] == "Sparkyard gateway"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "instead"),
+    [
+        ("POST", "submit-job", "POST /sessions/{id}/statements"),
+        ("POST", "run-job", "POST /batches"),
+        ("GET", "jobs/0", "POST /sessions/{id}/statements"),
+        ("POST", "jobs/0/cancel", "POST /sessions/{id}/statements"),
+        ("POST", "upload-jar", "when you create it"),
+        ("POST", "upload-pyfile", "when you create it"),
+        ("POST", "upload-file", "when you create it"),
+        ("POST", "add-jar", "when you create it"),
+        ("POST", "add-pyfile", "when you create it"),
+        ("POST", "add-file", "when you create it"),
+    ],
+)
+def test_livys_job_api_is_refused_with_what_to_use_instead(as_alice, method, path, instead):
+    session = new_session(as_alice)
+    answer = as_alice.request(method, f"/sessions/{session}/{path}", content=b"\xac\xed\x00\x05")
+    assert answer.status_code == 400
+    assert instead in answer.json()["msg"]
+    assert as_alice.get(f"/sessions/{session}/state").json()["state"] == "idle"
+    as_alice.delete(f"/sessions/{session}")
+
+
 def test_wrong_methods_name_the_right_ones(as_alice):
     assert as_alice.put("/sessions").headers["Allow"] == "GET, HEAD, POST"
     assert as_alice.patch("/services/gateway/sessions/1").headers["Allow"] == "DELETE, GET, HEAD"

@@ -245,3 +245,18 @@ def test_many_who_wait_are_all_answered(as_alice, session, gateway):
     for each in waiting:
         each.join()
     assert answers == ["available"] * 20
+
+
+def test_an_interrupt_cancels_what_runs_and_what_waits_and_the_session_lives(as_alice, session):
+    running = as_alice.post(f"/sessions/{session}/statements", json={"code": "sleep 60"}).json()["id"]
+    waiting = [as_alice.post(f"/sessions/{session}/statements", json={"code": "1"}).json()["id"] for _ in range(3)]
+    until(lambda: _statement(as_alice, session, running)["state"] == "running")
+    answer = as_alice.post(f"/sessions/{session}/interrupt")
+    assert (answer.status_code, answer.json()) == (200, {"msg": "interrupted"})
+    assert _statement(as_alice, session, running, "?wait=30")["state"] == "cancelled"
+    ended = [_statement(as_alice, session, each) for each in waiting]
+    assert {(each["state"], each["started"], each["output"]) for each in ended} == {("cancelled", 0, None)}
+    assert run(as_alice, session, "5")["output"]["data"]["text/plain"] == "5"
+    # With nothing to interrupt it is no more than a word.
+    assert as_alice.post(f"/sessions/{session}/interrupt").json() == {"msg": "interrupted"}
+    assert as_alice.get(f"/sessions/{session}/state").json()["state"] == "idle"

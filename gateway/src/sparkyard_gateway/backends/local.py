@@ -23,13 +23,13 @@ from pathlib import Path
 
 import structlog
 
-from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
-from sparkyard_gateway.backends.user_names import name_library, named
+from sparkyard_gateway.backends.owners import Owners
+from sparkyard_gateway.backends.user_names import named
 from sparkyard_gateway.ui_keys import UiKeys
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
@@ -39,8 +39,6 @@ FILE_LISTS = ("spark.jars", "spark.submit.pyFiles", "spark.files", "spark.archiv
 """The settings that hold addresses, some of which may lie in the owner's home."""
 LEAST_FREE_BYTES = 64 * 1024 * 1024
 """Below this a driver could not even unpack its jars."""
-
-_PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
 
 log = structlog.get_logger(__name__)
 
@@ -66,14 +64,12 @@ class LocalBackend:
         self._event_logs = event_logs
         self._dir = sessions_dir
         self._when_ended = when_ended
-        self._homes = homes_dir
-        self._drop = drop_privileges and os.geteuid() == 0
+        self._owners = Owners(homes_dir, drop_privileges=drop_privileges, needed=(program, sessions_dir))
         self._java_home = java_home or (Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None)
         self._fences = (fences or fences_for(sessions_dir))(self._over)
         self._program = program
         self._ui_keys = ui_keys
         self._watches: dict[int, processes.Watch] = {}
-        self._probed: dict[tuple[int, Path], bool] = {}
         sessions_dir.mkdir(parents=True, exist_ok=True)
         # Others may pass through to a folder of their own, and list nothing.
         sessions_dir.chmod(0o711)
@@ -167,7 +163,10 @@ class LocalBackend:
         lists = (key for key in FILE_LISTS if key in order.conf)
         return {
             **order.conf,
-            **{key: ",".join(self._at_home(order.owner, each) for each in order.conf[key].split(",")) for key in lists},
+            **{
+                key: ",".join(self._owners.at_home(order.owner, each) for each in order.conf[key].split(","))
+                for key in lists
+            },
             "spark.master": f"local[{order.cores}]",
             "spark.submit.deployMode": "client",
             "spark.app.name": order.app_name,
@@ -180,15 +179,6 @@ class LocalBackend:
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.warehouse.dir": str(work / "warehouse"),
         }
-
-    def _at_home(self, owner: str, address: str) -> str:
-        """The path for an address in the owner's home; any other address as it is."""
-        within = relative_to_home(address)
-        if within is None:
-            return address
-        if self._homes is None:
-            raise BackendError(f"This gateway knows no home folders, so there is no {address}.")
-        return str(self._homes.absolute() / _folder_name(owner) / within)
 
     def _history(self, order: SparkOrder, identity: Identity | None) -> dict[str, str]:
         """The settings of its event log; none where the catalog has its own idea of one."""
@@ -243,51 +233,7 @@ class LocalBackend:
     # Identity
 
     def _identity(self, owner: str, python: Path) -> Identity | None:
-        """Who the driver runs as; None for this process's own user."""
-        if not self._drop or self._homes is None:
-            return None
-        try:
-            home = (self._homes / _folder_name(owner)).lstat()
-        except FileNotFoundError:
-            way = "Start your server once"
-            if owner.startswith(SERVICE_PREFIX):
-                way = "The hub makes it for a service account when it starts: restart it"
-            raise BackendError(
-                "Your home folder is not there yet, so it isn't known which system user your driver shall run as. "
-                f"{way}, then try again."
-            ) from None
-        if home.st_uid == 0 or not self._reachable(home.st_uid, home.st_gid, python):
-            return None
-        return Identity(home.st_uid, home.st_gid, owner)
-
-    def _reachable(self, uid: int, gid: int, python: Path) -> bool:
-        """Whether that system user can read the interpreter, the driver program and its folder, and has a name.
-
-        Where not, drivers run as the gateway's own user, and the log says so.
-        """
-        key = (uid, python)
-        if key not in self._probed:
-            probe = subprocess.run(
-                [str(python), "-c", _PROBE, str(self._program), str(self._dir)],
-                user=uid,
-                group=gid,
-                extra_groups=[],
-                cwd="/",
-                env={},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            )
-            reached = probe.returncode == 0 and name_library() is not None
-            if not reached:
-                log.warning(
-                    "drivers_run_as_the_gateways_user",
-                    uid=uid,
-                    interpreter=str(python),
-                    why="libnss-wrapper is not installed" if probe.returncode == 0 else "it cannot read what it needs",
-                )
-            self._probed[key] = reached
-        return self._probed[key]
+        return self._owners.identity(owner, python)
 
     def _name_for(self, session_id: int, identity: Identity) -> dict[str, str]:
         """A name for a uid that /etc/passwd may not have: Hadoop's login fails without."""
@@ -401,14 +347,6 @@ class LocalBackend:
 
     def _work(self, session_id: int) -> Path:
         return self._folder(session_id) / "work"
-
-
-def _folder_name(owner: str) -> str:
-    """What the hub's spawner calls the owner's folder: a person's is called like them."""
-    if "/" in owner or "\0" in owner or owner in {"", ".", ".."}:
-        raise BackendError("A user of this name cannot have a home folder, so nothing can run for it.")
-    account = owner.removeprefix(SERVICE_PREFIX)
-    return owner if account == owner else f"service~~{account}"
 
 
 def _pyspark_sources(python: Path, spark_home: Path) -> list[Path]:

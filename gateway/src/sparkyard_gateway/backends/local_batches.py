@@ -111,7 +111,7 @@ class LocalBatches(LocalBackend):
             "grace_seconds": order.grace_seconds,
             "outcome": str(self._outcome(order.attempt)),
             "bootstrap": {
-                "file": self._at_home(order.owner, order.file),
+                "file": self._owners.at_home(order.owner, order.file),
                 "class_name": order.class_name,
                 "args": list(order.args),
                 "conf": {**self._conf(order), "spark.ui.port": str(port)},

@@ -1,0 +1,92 @@
+"""Whose processes run as whom on this machine: where the gateway is root, as the owner of a user's home."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
+from sparkyard_gateway.backends.base import BackendError, Identity
+from sparkyard_gateway.backends.user_names import name_library
+
+_PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
+
+log = structlog.get_logger(__name__)
+
+
+class Owners:
+    """Users' homes, and the system users whose they are."""
+
+    def __init__(self, homes: Path | None, *, drop_privileges: bool, needed: tuple[Path, Path]) -> None:
+        """`needed` is a file that each user must be able to read and a folder that each must reach."""
+        self._homes = homes
+        self._drop = drop_privileges and os.geteuid() == 0
+        self._needed = needed
+        self._probed: dict[tuple[int, Path], bool] = {}
+
+    def identity(self, owner: str, python: Path) -> Identity | None:
+        """Who the owner's processes run as; None for this process's own user. Blocks. Raises BackendError."""
+        if not self._drop or self._homes is None:
+            return None
+        try:
+            home = (self._homes / _folder_name(owner)).lstat()
+        except FileNotFoundError:
+            way = "Start your server once"
+            if owner.startswith(SERVICE_PREFIX):
+                way = "The hub makes it for a service account when it starts: restart it"
+            raise BackendError(
+                "Your home folder is not there yet, so it isn't known which system user your driver shall run as. "
+                f"{way}, then try again."
+            ) from None
+        if home.st_uid == 0 or not self._reachable(home.st_uid, home.st_gid, python):
+            return None
+        return Identity(home.st_uid, home.st_gid, owner)
+
+    def at_home(self, owner: str, address: str) -> str:
+        """The path for an address in the owner's home; any other address as it is."""
+        within = relative_to_home(address)
+        if within is None:
+            return address
+        if self._homes is None:
+            raise BackendError(f"This gateway knows no home folders, so there is no {address}.")
+        return str(self._homes.absolute() / _folder_name(owner) / within)
+
+    def _reachable(self, uid: int, gid: int, python: Path) -> bool:
+        """Whether that system user can read the interpreter and what else is needed, and has a name.
+
+        Where not, drivers run as the gateway's own user, and the log says so.
+        """
+        key = (uid, python)
+        if key not in self._probed:
+            command: Sequence[str] = [str(python), "-c", _PROBE, *map(str, self._needed)]
+            probe = subprocess.run(
+                command,
+                user=uid,
+                group=gid,
+                extra_groups=[],
+                cwd="/",
+                env={},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+            reached = probe.returncode == 0 and name_library() is not None
+            if not reached:
+                log.warning(
+                    "drivers_run_as_the_gateways_user",
+                    uid=uid,
+                    interpreter=str(python),
+                    why="libnss-wrapper is not installed" if probe.returncode == 0 else "it cannot read what it needs",
+                )
+            self._probed[key] = reached
+        return self._probed[key]
+
+
+def _folder_name(owner: str) -> str:
+    """What the hub's spawner calls the owner's folder: a person's is called like them."""
+    if "/" in owner or "\0" in owner or owner in {"", ".", ".."}:
+        raise BackendError("A user of this name cannot have a home folder, so nothing can run for it.")
+    account = owner.removeprefix(SERVICE_PREFIX)
+    return owner if account == owner else f"service~~{account}"
