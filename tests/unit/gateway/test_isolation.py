@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.cgroups import find_hierarchy
 from sparkyard_gateway.backends.limits import prlimit
-from sparkyard_gateway.backends.local import name_library
+from sparkyard_gateway.backends.user_names import name_library
 from support import uids
 from support.running_gateway import RunningGateway
 
