@@ -97,8 +97,8 @@ async def get_output(
     gateway: AGateway,
     session: OwnedSession,
     statement: str,
-    first: Annotated[int, integer("from", 0)],
-    size: Annotated[int, integer("size", LARGEST)],
+    first: Annotated[int, integer("from", 0, "Where the piece begins, in bytes.")],
+    size: Annotated[int, integer("size", LARGEST, "How many bytes at most.")],
     mime: Annotated[str, Query(alias="type", max_length=100, description="Which of its forms.")] = "text/plain",
 ) -> Response:
     """Addition: a piece of an output that was too long for its statement's answer, while the session lives."""
