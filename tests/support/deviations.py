@@ -38,7 +38,7 @@ HEADER = "a token in a header is never sent by another site's page, so no furthe
 HARMLESS = "Livy's interpreter dies of it; ours does not"
 CANCELS = "a cancel reaches plain Python at once, and what it says is true"
 PART = "recorded in part: this much of it"
-SCALA = False
+SCALA = True
 """Whether drivers run Scala. Where they do, file 14 is asked, and what is recorded of Scala elsewhere compared."""
 
 OTHERWISE: dict[str, Otherwise] = {

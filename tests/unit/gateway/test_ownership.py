@@ -78,6 +78,7 @@ ROUTES = {
     ("GET", "/batches/{batch}/log"): For.BATCH_OVERSEER,
     ("DELETE", "/batches/{batch}"): For.BATCH_OVERSEER,
     ("GET", "/records"): For.CALLER,
+    ("GET", "/sessions/{session}/statements/{statement}/output"): For.OVERSEER,
     ("GET", "/sessions/{session}/record"): For.OVERSEER,
     ("GET", "/sessions/{session}/exception"): For.OVERSEER,
     ("GET", "/sessions/{session}/statements/{statement}/exception"): For.OVERSEER,
