@@ -98,7 +98,7 @@ class Driver:
             return spark.current_session(python.names)
 
         sql = SqlInterpreter(session, bootstrap.sql_rows, bootstrap.message_limit)
-        repl = LazyRepl(lambda: spark.session)
+        repl = LazyRepl(session)
         scala = ScalaInterpreter(repl, self._streams, self._interrupts)
         self._warm = repl.warm if bootstrap.kind == "spark" else _nothing
         self._jobs = JobsAndMore(spark, scala.interrupt)

@@ -16,6 +16,7 @@ from .scala_errors import Place
 from .scala_magics import run_magic
 from .scala_repl import LazyRepl, NoScala, ScalaRepl
 from .streams import StatementOutput, Streams
+from .tracebacks import describe
 
 _STOP_SECONDS = 2.0
 _REFUSES_SECONDS = 15.0
@@ -47,11 +48,15 @@ class ScalaInterpreter:
                 repl = self._repl.get()
             except NoScala as error:
                 return failure("InterpreterError", str(error))
+            except Exception as error:  # noqa: BLE001  the JVM may be gone, or its SparkContext stopped
+                return failure("InterpreterError", f"Scala's interpreter did not start: {root_message(error)}")
             self._running = repl
             if self._interrupts.pending:
                 return failure("KeyboardInterrupt", "")
             try:
                 return self._run(repl, code, output.statement)
+            except Exception as error:  # noqa: BLE001  the JVM may be gone, or say what nobody expected
+                return Reply(error=describe(type(error), error, error.__traceback__, output.statement))
             finally:
                 self._running = None
 
