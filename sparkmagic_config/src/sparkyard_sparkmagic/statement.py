@@ -4,6 +4,7 @@ The usual short cell is one request: the gateway answers the POST with the finis
 followed by requests that the gateway holds until there is something new, so nothing here sleeps and polls.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,17 @@ class Result:
         """The text that has not been shown yet."""
         before, found, after = self.text.rpartition(self.echo) if self.echo else ("", "", self.text)
         return transcript.rest(self.streamed, before + after.lstrip("\n") if found else self.text)
+
+
+def located(output: Mapping[str, Any], traceback: list[str]) -> list[str]:
+    """The traceback with the line of the cell, which Livy leaves out, where it is known and not told already."""
+    trace = output.get("trace")
+    line = trace.get("line") if isinstance(trace, Mapping) else None
+    told = [str(output.get("evalue") or ""), *traceback]
+    if not isinstance(line, int) or any(re.search(rf"\bline {line}\b|<console>:{line}\b", each) for each in told):
+        return traceback
+    place = 1 if traceback and traceback[0].startswith("Traceback ") else 0
+    return [*traceback[:place], f"  in line {line} of the code\n", *traceback[place:]]
 
 
 class Statement:
@@ -143,9 +155,8 @@ class Statement:
 
     def _failure(self, output: Mapping[str, Any]) -> SparkyardError:
         evalue = str(output.get("evalue") or "")
-        failure = StatementError.named(
-            str(output.get("ename") or "Error"), evalue, [str(line) for line in output.get("traceback") or ()]
-        )
+        traceback = [str(line) for line in output.get("traceback") or ()]
+        failure = StatementError.named(str(output.get("ename") or "Error"), evalue, located(output, traceback))
         ended = self._ended()
         if ended is not None:
             return SessionEndedError(f"{ended}\n{type(failure).__name__}: {evalue}")

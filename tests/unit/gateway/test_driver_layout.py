@@ -1,7 +1,9 @@
 """The driver runs in users' images: what its files may use."""
 
 import ast
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,19 @@ def test_it_imports_the_standard_library_pyspark_and_its_own_folder(path: Path) 
             assert node.module is None or node.module in OURS, ast.unparse(node)
         elif isinstance(node, ast.ImportFrom):
             assert str(node.module).partition(".")[0] in allowed, ast.unparse(node)
+
+
+def test_the_jvms_half_of_scala_is_found_in_a_zip_file_too(tmp_path: Path) -> None:
+    archive = tmp_path / "driver.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for path in DRIVER.glob("*.*"):
+            zipped.write(path, path.name)
+    code = (
+        "import sys, types; package = types.ModuleType('driver'); package.__path__ = [sys.argv[1]]; "
+        "sys.modules['driver'] = package; from driver.scala_repl import shell_source; print(shell_source(), end='')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(archive)], capture_output=True, text=True, check=True)
+    assert ran.stdout == (DRIVER / "scala_shell.scala").read_text()
 
 
 def test_pyspark_is_imported_only_while_the_jvm_starts() -> None:

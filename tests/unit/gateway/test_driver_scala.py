@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,18 +21,39 @@ PATIENCE = 240.0
 TABLE = "application/vnd.livy.table.v1+json"
 
 
-@pytest.fixture(scope="module", params=["3.5", "4"])
-def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DriverPeer]:
-    peer = DriverPeer()
-    python = sys.executable if request.param == "3.5" else str(SPARK_4)
-    # Of the spark kind: its interpreter is made as soon as Spark is there.
-    driver = DriverProcess(peer, tmp_path_factory.mktemp("driver"), python, kind="spark")
-    ready = peer.wait_for(lambda m: m["t"] in ("ready", "failed"), PATIENCE)
-    assert ready["t"] == "ready", ready
-    assert ready["spark_version"].startswith(request.param)
-    yield peer
-    driver.end()
-    peer.close()
+@pytest.fixture(scope="module")
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], DriverPeer]]:
+    """A driver of each Spark, started when it is first asked for."""
+    started: dict[str, tuple[DriverPeer, DriverProcess]] = {}
+
+    def get(version: str) -> DriverPeer:
+        if version not in started:
+            python = sys.executable if version == "3.5" else str(SPARK_4)
+            peer = DriverPeer()
+            # Of the spark kind: its interpreter is made as soon as Spark is there.
+            started[version] = peer, DriverProcess(peer, tmp_path_factory.mktemp("driver"), python, kind="spark")
+        peer = started[version][0]
+        ready = peer.wait_for(lambda m: m["t"] in ("ready", "failed"), PATIENCE)
+        assert ready["t"] == "ready", ready
+        assert ready["spark_version"].startswith(version)
+        return peer
+
+    yield get
+    for peer, driver in started.values():
+        driver.end()
+        peer.close()
+
+
+@pytest.fixture(params=["3.5", "4"])
+def peer(request: pytest.FixtureRequest, drivers: Callable[[str], DriverPeer]) -> DriverPeer:
+    """For what the two Scalas might do differently."""
+    return drivers(request.param)
+
+
+@pytest.fixture
+def old(drivers: Callable[[str], DriverPeer]) -> DriverPeer:
+    """For what is the same on both."""
+    return drivers("3.5")
 
 
 def run(peer: DriverPeer, code: str, kind: str = "spark") -> dict:
@@ -51,7 +72,7 @@ def test_values_are_echoed_and_definitions_stay(peer: DriverPeer) -> None:
     assert text(peer, 'println(s"a is $a")') == "a is 1\n"
 
 
-def test_the_recorded_scala_session_is_answered_alike(peer: DriverPeer, shared_facts: Path) -> None:
+def test_the_recorded_scala_session_is_answered_alike(old: DriverPeer, shared_facts: Path) -> None:
     """Each statement of it; Livy's named defect (`%table` of mixed rows) and Java's numbers of frames aside."""
     recorded = (shared_facts / "livy-transcripts/14_statements_spark_scala.txt").read_text()
     asked = 0
@@ -60,7 +81,7 @@ def test_the_recorded_scala_session_is_answered_alike(peer: DriverPeer, shared_f
         code, expected = statement["code"], statement["output"]
         if "%table bad" in code or code in ("show tables", "print(spark.version)"):
             continue
-        output = run(peer, code)
+        output = run(old, code)
         assert output["status"] == expected["status"], code
         if expected["status"] == "ok":
             assert plain(output["data"]) == plain(expected["data"]), code
@@ -101,14 +122,14 @@ def test_all_kinds_see_one_session(peer: DriverPeer) -> None:
     assert "Boolean = true" in text(peer, "spark.sparkContext eq sc")
 
 
-def test_output_is_streamed_and_kept_to_its_statement(peer: DriverPeer) -> None:
+def test_output_is_streamed_and_kept_to_its_statement(old: DriverPeer) -> None:
     code = 'println("eins äö€"); Thread.sleep(1500); System.out.println("zwei"); Console.err.println("drei")'
-    number = peer.execute(code, "spark")
-    peer.wait_for(lambda m: m["t"] == "stream" and m["statement"] == number and "eins" in m["text"], PATIENCE)
-    assert not peer.of("done", number)
-    done = peer.done(number, PATIENCE)
+    number = old.execute(code, "spark")
+    old.wait_for(lambda m: m["t"] == "stream" and m["statement"] == number and "eins" in m["text"], PATIENCE)
+    assert not old.of("done", number)
+    done = old.done(number, PATIENCE)
     assert done["output"]["data"] == {"text/plain": "eins äö€\nzwei\ndrei\n"}
-    assert peer.streamed(number) == "eins äö€\nzwei\ndrei\n"
+    assert old.streamed(number) == "eins äö€\nzwei\ndrei\n"
 
 
 def test_an_error_is_told_with_its_lines_and_its_root(peer: DriverPeer) -> None:
@@ -126,12 +147,12 @@ def test_an_error_is_told_with_its_lines_and_its_root(peer: DriverPeer) -> None:
     assert output["data"] == {"text/plain": "before\n"}
 
 
-def test_nothing_of_a_cell_runs_that_cannot_be_parsed(peer: DriverPeer) -> None:
-    output = run(peer, "val begun = 1\n%json begun\nval }")
+def test_nothing_of_a_cell_runs_that_cannot_be_parsed(old: DriverPeer) -> None:
+    output = run(old, "val begun = 1\n%json begun\nval }")
     assert output["evalue"] == "<console>:3: error: illegal start of simple pattern"
     assert "data" not in output
-    assert run(peer, "def f(x: Int) = {") == {
-        "status": "error", "execution_count": peer.messages[-1]["statement"], "ename": "Error",
+    assert run(old, "def f(x: Int) = {") == {
+        "status": "error", "execution_count": old.messages[-1]["statement"], "ename": "Error",
         "evalue": "incomplete statement", "traceback": [],
     }  # fmt: skip
 
@@ -152,10 +173,10 @@ def test_rows_and_mixed_types_make_a_table(peer: DriverPeer) -> None:
     assert "take some first" in refused["evalue"]
 
 
-def test_progress_is_told_by_stage(peer: DriverPeer) -> None:
-    number = peer.execute("sc.parallelize(1 to 8, 8).map { n => Thread.sleep(700); n }.count()", "spark")
-    peer.done(number, PATIENCE)
-    stages = [stage for message in peer.of("progress", number) for stage in message["stages"]]
+def test_progress_is_told_by_stage(old: DriverPeer) -> None:
+    number = old.execute("sc.parallelize(1 to 8, 8).map { n => Thread.sleep(700); n }.count()", "spark")
+    old.done(number, PATIENCE)
+    stages = [stage for message in old.of("progress", number) for stage in message["stages"]]
     assert {stage["tasks"] for stage in stages} == {8}
 
 
@@ -187,22 +208,33 @@ def test_names_and_members_complete(peer: DriverPeer) -> None:
         "while (true) { }",  # only Thread.stop reaches it, which Java has until 20
     ],
 )
-def test_a_cancel_stops_it_and_leaves_the_session_usable(peer: DriverPeer, code: str) -> None:
-    number = peer.execute(code, "spark")
-    peer.wait_begun(number)
+def test_a_cancel_stops_it_and_leaves_the_session_usable(old: DriverPeer, code: str) -> None:
+    number = old.execute(code, "spark")
+    old.wait_begun(number)
     time.sleep(1)  # it may be cancelled while it is compiled, too; here it is meant to run
-    peer.send({"t": "cancel", "statement": number})
-    assert peer.done(number, PATIENCE)["status"] == "cancelled"
-    assert "Int = 3" in text(peer, "1 + 2")
+    old.send({"t": "cancel", "statement": number})
+    assert old.done(number, PATIENCE)["status"] == "cancelled"
+    assert "Int = 3" in text(old, "1 + 2")
 
 
-def test_a_statement_that_is_cancelled_while_it_waits_never_runs(peer: DriverPeer) -> None:
-    first = peer.execute("Thread.sleep(1500)", "spark")
-    second = peer.execute('println("never")', "spark")
-    peer.send({"t": "cancel", "statement": second})
-    assert peer.done(second, PATIENCE)["status"] == "cancelled"
-    assert peer.done(first, PATIENCE)["status"] == "ok"
-    assert not peer.of("begin", second)
+def test_a_statement_that_is_cancelled_while_it_waits_never_runs(old: DriverPeer) -> None:
+    first = old.execute("Thread.sleep(1500)", "spark")
+    second = old.execute('println("never")', "spark")
+    old.send({"t": "cancel", "statement": second})
+    assert old.done(second, PATIENCE)["status"] == "cancelled"
+    assert old.done(first, PATIENCE)["status"] == "ok"
+    assert not old.of("begin", second)
+
+
+def test_scala_follows_the_session_that_python_calls_spark(old: DriverPeer) -> None:
+    run(
+        old,
+        "first = spark\nspark = spark.newSession()\nspark.range(4).createOrReplaceTempView('of_the_new')",
+        "pyspark",
+    )
+    assert "Long = 4" in text(old, 'spark.table("of_the_new").count()')
+    run(old, "spark = first", "pyspark")
+    assert run(old, 'spark.table("of_the_new")')["status"] == "error"
 
 
 def test_sql_and_python_say_the_same_on_both_sparks(peer: DriverPeer) -> None:
@@ -217,3 +249,16 @@ def test_sql_and_python_say_the_same_on_both_sparks(peer: DriverPeer) -> None:
     output = run(peer, "1 + 1", "sparkr")
     assert output["ename"] == "InterpreterError"
     assert "Use the kinds pyspark, sql or spark" in output["evalue"]
+
+
+def test_a_jvm_that_scala_ends_is_told_as_the_reason(tmp_path: Path) -> None:
+    peer = DriverPeer()
+    driver = DriverProcess(peer, tmp_path)
+    try:
+        peer.wait_for(lambda m: m["t"] == "ready", PATIENCE)
+        output = run(peer, "println(1)\nSystem.exit(3)")
+        assert (output["ename"], output["evalue"]) == ("SparkLost", "Spark's JVM ended with code 3")
+        assert driver.wait(60) == 71
+    finally:
+        driver.end()
+        peer.close()

@@ -99,8 +99,8 @@ class Driver:
             return spark.current_session(python.names)
 
         sql = SqlInterpreter(session, bootstrap.sql_rows, bootstrap.message_limit)
-        repl = LazyRepl(lambda: spark.session)
-        scala = ScalaInterpreter(repl, self._streams, self._interrupts)
+        repl = LazyRepl(session)
+        scala = ScalaInterpreter(repl, self._streams, self._interrupts, self._statements.await_doom)
         self._warm = repl.warm if bootstrap.kind == "spark" else _nothing
         self._jobs = JobsAndMore(spark, scala.interrupt)
         self._interpreters: Dict[str, Interpreter] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 from . import scala_errors
 from .interrupts import Interrupts
@@ -16,8 +16,10 @@ from .scala_errors import Place
 from .scala_magics import run_magic
 from .scala_repl import LazyRepl, NoScala, ScalaRepl
 from .streams import StatementOutput, Streams
+from .tracebacks import describe
 
 _STOP_SECONDS = 2.0
+_DOOM_SECONDS = 20.0
 _REFUSES_SECONDS = 15.0
 _REFUSES = (
     "\n[This Scala code does not stop: it heeds no interrupt, and a JVM has no other means that would not harm Spark. "
@@ -28,7 +30,10 @@ _REFUSES = (
 class ScalaInterpreter:
     """Kind spark. `execute` runs on the main thread, `interrupt` is called from others."""
 
-    def __init__(self, repl: LazyRepl, streams: Streams, interrupts: Interrupts) -> None:
+    def __init__(
+        self, repl: LazyRepl, streams: Streams, interrupts: Interrupts, await_doom: Callable[[float], None]
+    ) -> None:
+        self._await_doom = await_doom
         self._repl = repl
         self._streams = streams
         self._interrupts = interrupts
@@ -47,11 +52,17 @@ class ScalaInterpreter:
                 repl = self._repl.get()
             except NoScala as error:
                 return failure("InterpreterError", str(error))
+            except Exception as error:  # noqa: BLE001  the JVM may be gone, or its SparkContext stopped
+                return failure("InterpreterError", f"Scala's interpreter did not start: {root_message(error)}")
             self._running = repl
             if self._interrupts.pending:
                 return failure("KeyboardInterrupt", "")
             try:
                 return self._run(repl, code, output.statement)
+            except Exception as error:  # noqa: BLE001  the JVM may be gone, or say what nobody expected
+                if isinstance(error, OSError) or type(error).__name__ in ("Py4JError", "Py4JNetworkError"):
+                    self._await_doom(_DOOM_SECONDS)
+                return Reply(error=describe(type(error), error, error.__traceback__, output.statement))
             finally:
                 self._running = None
 

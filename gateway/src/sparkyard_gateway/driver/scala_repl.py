@@ -54,6 +54,13 @@ def settings_for_scala(home: str, work_dir: str) -> Dict[str, str]:
     return {"spark.repl.class.outputDir": folder}
 
 
+def shell_source() -> str:
+    """The JVM's half; the driver may run from a folder or from a zip file."""
+    here = os.path.join(os.path.dirname(__file__), _SHELL)
+    text: bytes = __loader__.get_data(here)  # type: ignore[name-defined]
+    return text.decode("utf-8")
+
+
 class ScalaRepl:
     """One interpreter; its methods are called by one thread at a time, but for `interrupt` and `stop`."""
 
@@ -73,12 +80,18 @@ class ScalaRepl:
             raise
         except Exception as error:
             raise NoScala(f"Scala's interpreter did not start: {root_message(error)}") from error
-        getattr(self._shell, "spark_$eq")(session._jsparkSession)  # noqa: SLF001  pyspark has no public word for it
-        getattr(self._shell, "sc_$eq")(context._jsc.sc())  # noqa: SLF001  pyspark has no public word for it
         self.interpreter.setExecutionWrapper("_root_.sparkyard.shell.Shell.execute")
+        self.bind(session)
+
+    def bind(self, session: Any) -> None:
+        """Let `spark` and `sc` be this session's, in Scala as in Python. Raises NoScala."""
+        getattr(self._shell, "spark_$eq")(session._jsparkSession)  # noqa: SLF001  pyspark has no public word for it
+        getattr(self._shell, "sc_$eq")(session.sparkContext._jsc.sc())  # noqa: SLF001  likewise
+        self.take_said()
         if str(self.interpreter.interpret(_PRELUDE).toString()) != "Success":
             raise NoScala(f"Scala's interpreter did not start: {self.take_said().strip()}")
         self.take_said()
+        self.session = session
 
     def _make(self, folder: str, context: Any) -> Any:
         jvm = self.jvm
@@ -101,9 +114,7 @@ class ScalaRepl:
         return interpreter
 
     def _compile_shell(self) -> Any:
-        here = os.path.join(os.path.dirname(__file__), _SHELL)
-        source = __loader__.get_data(here).decode("utf-8")  # type: ignore[name-defined]  # from a folder or a zip
-        if not self.interpreter.compileString(source):
+        if not self.interpreter.compileString(shell_source()):
             raise NoScala(f"Scala's interpreter did not start: {self.take_said().strip()}")
         self.take_said()
         return self.interpreter.classLoader().loadClass("sparkyard.shell.Shell$").getField("MODULE$").get(None)
@@ -220,7 +231,6 @@ class LazyRepl:
         self._session = session
         self._lock = threading.Lock()
         self._made: Optional[ScalaRepl] = None
-        self._missing: Optional[NoScala] = None
         self._warming = False
 
     @property
@@ -231,14 +241,11 @@ class LazyRepl:
     def get(self) -> ScalaRepl:
         """The interpreter. Raises NoScala."""
         with self._lock:
-            if self._missing is not None:
-                raise self._missing
+            session = self._session()
             if self._made is None:
-                try:
-                    self._made = ScalaRepl(self._session())
-                except NoScala as error:
-                    self._missing = error
-                    raise
+                self._made = ScalaRepl(session)
+            elif self._made.session is not session:  # a cell has put another in its place
+                self._made.bind(session)
             return self._made
 
     def warm(self) -> None:

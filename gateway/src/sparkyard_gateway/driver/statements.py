@@ -102,6 +102,7 @@ class Statements:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._doom = ""
+        self._doomed = threading.Event()
         self._jobs: Jobs = NoJobs()
         self.running: Optional[int] = None
         self.on_begin: Callable[[int], None] = lambda _statement: None
@@ -141,9 +142,14 @@ class Statements:
     def doom(self, reason: str) -> None:
         """Spark is gone: break off the running statement and let it say why, instead of Py4J's words for it."""
         self._doom = reason
+        self._doomed.set()
         number = self.running
         if number is not None:
             self._interrupts.cancel(number, lambda: self.running != number, lambda: None)
+
+    def await_doom(self, seconds: float) -> None:
+        """Give whoever watches the JVM time to say that it is gone, as its connections say so first."""
+        self._doomed.wait(seconds)
 
     def stop(self) -> None:
         """Let `run` return after the running statement."""
