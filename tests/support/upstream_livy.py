@@ -209,8 +209,8 @@ def gateway_before(
         port = probe.getsockname()[1]
     gateway = RunningGateway(
         folder, hub_url, "--catalog", str(folder / "catalog.yaml"), "--backend", "livy", "--livy-url", livy.url,
-        "--livy-namespace", namespace, "--driver-url", f"ws://127.0.0.1:{port}", "--sweep-seconds", "0.2",
-        "--identity-ttl-seconds", "1", "--stop-grace-seconds", "10", *options,
+        "--livy-namespace", namespace, "--livy-timeout-seconds", "5", "--driver-url", f"ws://127.0.0.1:{port}",
+        "--sweep-seconds", "0.2", "--identity-ttl-seconds", "1", "--stop-grace-seconds", "10", *options,
     )  # fmt: skip
     gateway.port = port
     return gateway

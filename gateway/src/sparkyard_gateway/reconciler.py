@@ -7,19 +7,24 @@ bounds. Deaths are not found here: a backend reports them as they happen.
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
-from sparkyard_gateway.backends.base import Backend, Ended
+from sparkyard_gateway.backends.base import Backend, BackendAway, Ended
 from sparkyard_gateway.backends.local import LocalBackend
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import SessionState
+from sparkyard_gateway.store.models import SessionRecord
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.times import now_ms
 
 HOUSEKEEPING_SECONDS = 60.0
+AWAY_SECONDS = 5.0
+"""How long after a backend gave no answer about a session it is asked again."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +38,7 @@ class Reconciler:
         self._sessions = sessions
         self._backends = backends
         self._housekept = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
@@ -51,18 +57,39 @@ class Reconciler:
         for session in running:
             await self._take_up(session)
         for record in await self._store.removed_with_driver():
-            backend = self._backends[record.backend]
-            handle = record.handle or await backend.adopt(record.id, None)
-            await backend.stop(record.id, handle, self._settings.stop_grace_seconds)
-            await backend.forget(record.id, keep_log=True)
-            self._store.update_session_soon(record.id, ended_at=now_ms())
+            self._behind(self._end_removed(record))
         if running:
             log.info("sessions_recovered", sessions=len(running))
+
+    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it behind the start: a place that is away must not hold it up."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_removed(self, record: SessionRecord) -> None:
+        backend = self._backends[record.backend]
+        await backend.stop(record.id, record.handle, self._settings.stop_grace_seconds)
+        await backend.forget(record.id, keep_log=True)
+        self._store.update_session_soon(record.id, ended_at=now_ms())
+
+    async def _take_up_later(self, session: LiveSession) -> None:
+        await asyncio.sleep(AWAY_SECONDS)
+        if session.state.active:
+            await self._take_up(session)
 
     async def _take_up(self, session: LiveSession) -> None:
         backend = self._backends[session.backend]
         known = session.handle is not None
-        session.handle = await backend.adopt(session.id, session.handle)
+        try:
+            session.handle = await backend.adopt(session.id, session.handle)
+        except BackendAway as away:
+            if session.state is SessionState.SHUTTING_DOWN:
+                self._sessions.end(session, session.reason)
+            else:
+                session.phase = str(away)
+                self._behind(self._take_up_later(session))
+            return
         if session.handle is None and not known and session.state is SessionState.STARTING:
             await self._sessions.start_again(session)
         elif session.handle is None:
