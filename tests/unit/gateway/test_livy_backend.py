@@ -233,6 +233,30 @@ async def test_a_driver_in_nobodys_name_is_ended_at_once(here):
     assert here.upstream.deleted == [0]
 
 
+async def test_another_gateways_batch_is_left_alone_and_one_too_many_is_ended(here):
+    handle = await here.start()
+    await here.backend.let_go(7)
+    here.upstream.batches[0]["state"] = "dead"
+    asked = here.upstream.asked
+    await asyncio.sleep(0.1)
+    assert (here.ended, here.upstream.asked) == ([], asked)
+    here.upstream.batches[0]["state"] = "running"
+    here.upstream.away = True
+    await here.backend.discard(handle)
+    assert here.upstream.deleted == []
+    here.upstream.away = False
+    await here.backend.discard({**handle, "name": "not-ours"})
+    assert here.upstream.deleted == []
+    await here.backend.discard(handle)
+    assert here.upstream.deleted == [0]
+
+
+async def test_it_says_what_keeps_it_from_starting_drivers(here):
+    assert await here.backend.problem() is None
+    here.upstream.away = True
+    assert await here.backend.problem() == "The upstream Livy does not answer: it is down"
+
+
 @pytest.mark.parametrize(
     ("vouched", "host", "port", "listens"),
     [

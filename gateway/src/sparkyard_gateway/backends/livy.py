@@ -310,6 +310,27 @@ class LivyBackend:
         if found is not None and found.get("name") == name and found.get("state") not in ENDED:
             await self._upstream.delete(number)
 
+    async def let_go(self, session_id: int) -> None:
+        """Look away from a batch that another gateway watches now."""
+        self._watches.pop(session_id, None)
+
+    async def discard(self, handle: Handle) -> None:
+        """End a batch that was submitted for nothing. Where the upstream is away, its claim has to do: it is void."""
+        try:
+            await self._end(handle["batch"], handle["name"])
+        except (UpstreamAway, UpstreamRefused) as error:
+            log.warning("batch_not_ended", batch=handle["batch"], error=str(error))
+
+    async def problem(self) -> str | None:
+        """Whether drivers could be started, for whoever asks how the gateway is."""
+        if self._away_pause:
+            return "The upstream Livy does not answer."
+        try:
+            await self._upstream.find("sparkyard-nobody")
+        except (UpstreamAway, UpstreamRefused) as error:
+            return f"The upstream Livy does not answer: {error}"
+        return None
+
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Whether the upstream itself names this address as the batch's Spark UI.
 
