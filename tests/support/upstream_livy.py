@@ -6,13 +6,16 @@ with it, whatever the tests left behind.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -200,6 +203,15 @@ class UpstreamLivy:
             return set(psutil.Process(self.process.pid).children(recursive=True))
         except psutil.NoSuchProcess:
             return set()
+
+
+@cache
+def shared(folder: Path) -> UpstreamLivy:
+    """One for a whole run of tests, which ends with it; a gateway's folder may be anywhere in the given one."""
+    running = UpstreamLivy(Path(tempfile.mkdtemp(prefix="upstream-livy-", dir=folder)), folder, Path(__file__).parent)
+    atexit.register(running.end)
+    running.start()
+    return running
 
 
 def options(livy: UpstreamLivy, namespace: str) -> tuple[str, ...]:
