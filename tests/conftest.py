@@ -33,7 +33,6 @@ def shared_facts() -> Path:
 @pytest.fixture(scope="session")
 def upstream_livy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[livy.UpstreamLivy]:
     """An upstream Livy, which runs batches in local mode."""
-    running = livy.UpstreamLivy(tmp_path_factory.mktemp("upstream-livy"))
-    running.start()
+    running = livy.shared(tmp_path_factory.getbasetemp())
     yield running
     running.end()

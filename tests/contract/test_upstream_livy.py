@@ -505,3 +505,22 @@ def test_no_driver_runs_in_another_name_than_its_owners_and_an_upstream_without_
             assert "no longer knows the driver's batch" in dead["stateReason"]
     finally:
         gateway.stop()
+
+
+def test_a_gateway_that_starts_while_the_upstream_is_away_serves_and_finds_its_driver_later(
+    parked, upstream_livy, as_ann
+):
+    claim, gone = Claim(parked, upstream_livy, as_ann), Claim(parked, upstream_livy, as_ann)
+    kill(parked)
+    with sqlite3.connect(parked._folder / "state" / "gateway.sqlite") as rows:
+        rows.execute("UPDATE sessions SET handle = NULL WHERE id = ?", (claim.session,))
+        rows.execute("UPDATE sessions SET removed_at = 1 WHERE id = ?", (gone.session,))
+    upstream_livy.pause()
+    try:
+        parked.start()
+        assert claim.state == "starting"
+        assert as_ann.get(f"/sessions/{gone.session}").status_code == 404
+        assert as_ann.delete(f"/sessions/{claim.session}").json() == {"msg": "deleted"}
+    finally:
+        upstream_livy.resume()
+    until(lambda: upstream_livy.ended("parked", claim.session) and upstream_livy.ended("parked", gone.session))

@@ -9,9 +9,11 @@ import contextlib
 import io
 import json
 import os
+import secrets
 import signal
 import sys
 import time
+import urllib.request
 from typing import Any
 
 from websockets.asyncio.client import connect
@@ -196,12 +198,23 @@ def run_batch(descriptor: int) -> None:
     os.execv(sys.executable, [sys.executable, "-u", batch["file"].removeprefix("file://"), *batch["args"]])
 
 
+def claimed(told: dict[str, str]) -> dict[str, Any]:
+    """The bootstrap of one that an upstream Livy runs."""
+    token = secrets.token_urlsafe(32)
+    body = json.dumps({"claim": told["claim"], "token": token}).encode()
+    with urllib.request.urlopen(urllib.request.Request(told["claim-url"], body)) as answer:
+        return {**json.load(answer), "token": token}
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "batch":
         run_batch(int(sys.argv[3]))
-    assert sys.argv[1] == "--bootstrap-fd"
-    with os.fdopen(int(sys.argv[2])) as file:
-        read = json.load(file)
+    if sys.argv[1].startswith("--claim-url="):
+        read = claimed(dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:]))
+    else:
+        assert sys.argv[1] == "--bootstrap-fd"
+        with os.fdopen(int(sys.argv[2])) as file:
+            read = json.load(file)
     print("the simulated driver is up", flush=True)
     HERE.update(os=os, bootstrap=read, sys=sys, __builtins__=__builtins__)
     asyncio.run(SimulatedDriver(read).run())

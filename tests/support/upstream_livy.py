@@ -6,13 +6,16 @@ with it, whatever the tests left behind.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -79,12 +82,13 @@ START_SECONDS = 120
 
 
 class UpstreamLivy:
-    """One server. `allowed` is the folder from which its batches may be submitted."""
+    """One server. `allowed` is a folder from which its batches may be submitted; beside it all of `more_allowed`."""
 
-    def __init__(self, folder: Path, *, impersonation: bool = True) -> None:
+    def __init__(self, folder: Path, *more_allowed: Path, impersonation: bool = True) -> None:
         self._folder = folder
         self._impersonation = impersonation
         self.allowed = folder / "allowed"
+        self._folders = (self.allowed, *more_allowed)
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._family: set[psutil.Process] = set()
@@ -106,7 +110,11 @@ class UpstreamLivy:
         assert spark.submodule_search_locations is not None
         conf = self._folder / "conf"
         (conf / "livy.conf").write_text(
-            LIVY_CONF.format(port=self.port, folder=self.allowed, impersonation=str(self._impersonation).lower())
+            LIVY_CONF.format(
+                port=self.port,
+                folder=",".join(map(str, self._folders)),
+                impersonation=str(self._impersonation).lower(),
+            )
         )
         (conf / "log4j.properties").write_text(LOGGING)
         (conf / "spark-defaults.conf").write_text(SPARK_DEFAULTS)
@@ -197,20 +205,30 @@ class UpstreamLivy:
             return set()
 
 
-def gateway_before(
-    livy: UpstreamLivy, hub_url: str, name: str, *options: str, namespace: str = "test"
-) -> RunningGateway:
+@cache
+def shared(folder: Path) -> UpstreamLivy:
+    """One for a whole run of tests, which ends with it; a gateway's folder may be anywhere in the given one."""
+    running = UpstreamLivy(Path(tempfile.mkdtemp(prefix="upstream-livy-", dir=folder)), folder, Path(__file__).parent)
+    atexit.register(running.end)
+    running.start()
+    return running
+
+
+def options(livy: UpstreamLivy, namespace: str) -> tuple[str, ...]:
+    """What makes a gateway's drivers batches of this Livy."""
+    return ("--backend", "livy", "--livy-url", livy.url, "--livy-namespace", namespace, "--livy-timeout-seconds", "5")
+
+
+def gateway_before(livy: UpstreamLivy, hub_url: str, name: str, *more: str, namespace: str = "test") -> RunningGateway:
     """A gateway, not yet started, whose drivers are batches of this Livy. Its folder lies where Livy may read."""
     folder = livy.allowed / name
     folder.mkdir()
     (folder / "catalog.yaml").write_text(CATALOG)
+    gateway = RunningGateway(
+        folder, hub_url, "--catalog", str(folder / "catalog.yaml"), *options(livy, namespace), "--sweep-seconds", "0.2",
+        "--identity-ttl-seconds", "1", "--stop-grace-seconds", "10", *more,
+    )  # fmt: skip
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    gateway = RunningGateway(
-        folder, hub_url, "--catalog", str(folder / "catalog.yaml"), "--backend", "livy", "--livy-url", livy.url,
-        "--livy-namespace", namespace, "--driver-url", f"ws://127.0.0.1:{port}", "--sweep-seconds", "0.2",
-        "--identity-ttl-seconds", "1", "--stop-grace-seconds", "10", *options,
-    )  # fmt: skip
-    gateway.port = port
+        gateway.port = probe.getsockname()[1]
     return gateway

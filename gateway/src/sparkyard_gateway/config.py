@@ -283,7 +283,8 @@ class Settings(BaseSettings):
         if self.backend == "livy":
             if self.livy_url is None:
                 raise ValueError("backend livy needs livy_url, the address of the upstream Livy")
-            if self.driver_url is None or not _guarded(self.driver_url):
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            if not _guarded(self.driver_url or f"ws://{host}"):
                 raise ValueError(
                     "backend livy needs driver_url, by which drivers on the cluster reach this gateway, and it must "
                     "begin with wss://, as it carries tokens and results (ws:// only to this machine itself)"

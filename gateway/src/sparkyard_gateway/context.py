@@ -181,8 +181,7 @@ def build(settings: Settings) -> Gateway:
         event_logs=event_logs if settings.event_logs else None,
         ui_keys=ui_keys,
     )
-    if settings.livy_url is not None:
-        backends["livy"] = _upstream(settings, database, sessions)
+    backends["livy"] = _upstream(settings, database, sessions)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
@@ -247,8 +246,8 @@ def build(settings: Settings) -> Gateway:
 
 def _upstream(settings: Settings, database: Database, sessions: Sessions) -> LivyBackend:
     """The upstream Livy; also where new sessions run elsewhere, for those that it still has."""
-    driver_file = settings.livy_driver_file
-    if driver_file is None:
+    driver_file = settings.livy_driver_file or ""
+    if not driver_file and settings.backend == "livy":
         written = settings.state_dir.absolute() / "driver" / DRIVER_FILE
         write_driver_file(written)
         # Whoever the upstream runs drivers as must be able to read it, whatever this process's umask.
@@ -263,7 +262,7 @@ def _upstream(settings: Settings, database: Database, sessions: Sessions) -> Liv
         namespace=settings.livy_namespace or _namespace(database),
     )
     upstream = UpstreamLivy(
-        settings.livy_url or "",
+        settings.livy_url,
         timeout_seconds=settings.livy_timeout_seconds,
         authorization_file=settings.livy_authorization_file,
         ca_file=settings.livy_ca_file,

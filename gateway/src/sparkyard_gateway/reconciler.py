@@ -9,13 +9,15 @@ the database or this process was away for a while, or because somebody set the c
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
 from sparkyard_gateway.auth import Identities
-from sparkyard_gateway.backends.base import Backend, Ended
+from sparkyard_gateway.backends.base import Backend, BackendAway, Ended
 from sparkyard_gateway.backends.local import LocalBackend
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live import LiveSession, LiveStatement
@@ -28,6 +30,8 @@ from sparkyard_gateway.times import now_ms, steady_ms
 HOUSEKEEPING_SECONDS = 60.0
 INATTENTIVE_SECONDS = 5.0
 """A sweep that comes so much late tells that this process was stopped, and heard nobody."""
+AWAY_SECONDS = 5.0
+"""How long after a backend gave no answer about a session it is asked again."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +55,7 @@ class Reconciler:
         self._housekept = 0.0
         self._swept_at = steady_ms()
         self._heard_since = self._swept_at
-        self._endings: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.chores: list[Callable[[], None]] = []
         """What else is looked after once a minute, each on a thread."""
 
@@ -73,23 +77,42 @@ class Reconciler:
             await self._take_up(session)
         for record in await self._store.removed_with_driver():
             # Beside all else: a driver that does not heed takes its time, and nobody shall wait for it.
-            ending = asyncio.create_task(self._end_removed(record), name=f"end-{record.id}")
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+            self._behind(self._end_removed(record))
         if running:
             log.info("sessions_recovered", sessions=len(running))
 
+    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it behind the start: a place that is away must not hold it up."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _end_removed(self, record: SessionRecord) -> None:
-        backend = self._backends[record.backend]
-        handle = record.handle or await backend.adopt(record.id, None)
+        backend, handle = self._backends[record.backend], record.handle
+        if handle is None:
+            with contextlib.suppress(BackendAway):
+                handle = await backend.adopt(record.id, None)
         await backend.stop(record.id, handle, self._settings.stop_grace_seconds)
         await backend.forget(record.id, keep_log=True)
         self._store.update_session_soon(record.id, ended_at=now_ms())
 
+    async def _take_up_later(self, session: LiveSession) -> None:
+        await asyncio.sleep(AWAY_SECONDS)
+        if session.state.active:
+            await self._take_up(session)
+
     async def _take_up(self, session: LiveSession) -> None:
         backend = self._backends[session.backend]
         known = session.handle is not None
-        session.handle = await backend.adopt(session.id, session.handle)
+        try:
+            session.handle = await backend.adopt(session.id, session.handle)
+        except BackendAway as away:
+            if session.state is SessionState.SHUTTING_DOWN:
+                self._sessions.end(session, session.reason)
+            else:
+                session.phase = str(away)
+                self._behind(self._take_up_later(session))
+            return
         if session.current is not None and session.handle is not None:
             session.current.sent = True  # or not: until its driver has called again nobody knows
         if session.handle is None and not known and session.state is SessionState.STARTING:

@@ -51,7 +51,7 @@ def test_flags_and_lists():
         (["--config", "/nosuch.toml"], "/nosuch.toml"),
         (["--log-level", "loud"], "log_level"),
         (["--backend", "livy"], "needs livy_url"),
-        (["--backend", "livy", "--livy-url", "http://emr:8998"], "needs driver_url"),
+        (["--backend", "livy", "--livy-url", "http://emr:8998", "--host", "0.0.0.0"], "needs driver_url"),
         (["--backend", "livy", "--livy-url", "http://emr:8998", "--driver-url", "ws://gateway:8711"], "wss://"),
         (["--livy-url", "http://u:p@emr:8998"], "livy_authorization_file"),
         (["--livy-namespace", "A/B"], "livy_namespace"),
@@ -69,6 +69,11 @@ def test_a_wrong_setting_is_a_sentence_and_exit_code_2(arguments, said, capsys):
 @pytest.mark.parametrize("url", ["wss://gateway.example.com", "ws://127.0.0.1:1", "ws://[::1]:1", "ws://localhost:1"])
 def test_tokens_reach_an_upstreams_drivers_by_tls_or_on_this_machine(url):
     assert Settings(backend="livy", livy_url="http://emr:8998", driver_url=url).driver_url == url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_an_upstream_on_this_machine_needs_no_driver_url(host):
+    assert Settings(backend="livy", livy_url="http://127.0.0.1:8998", host=host).driver_url is None
 
 
 def test_an_unknown_key_in_the_file_is_refused(tmp_path, capsys):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sparkyard_gateway.backends import livy
-from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended
+from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrder, Ended
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.submission import Terms, batch_name
 from sparkyard_gateway.backends.upstream import UpstreamAway, UpstreamRefused
@@ -163,26 +163,41 @@ async def test_a_connection_that_breaks_is_looked_at_at_once(here, monkeypatch):
     await until(lambda: here.ended)
 
 
-async def test_a_driver_without_a_handle_is_found_by_its_name_even_later(here):
-    await here.start()
+async def test_a_driver_without_a_handle_is_found_by_its_name(here):
+    handle = await here.start()
     await here.backend.close()
-    here.upstream.away = True
     here.backend = here.another()
-    assert await here.backend.adopt(7, None) == {"batch": None, "name": None}
+    here.upstream.away = True
+    with pytest.raises(BackendAway):
+        await here.backend.adopt(7, None)
     here.upstream.away = False
-    here.upstream.batches[0]["state"] = "running"
-    await until(lambda: here.backend._watches[7].number == 0)
+    assert await here.backend.adopt(7, None) == handle
+    assert await here.backend.adopt(8, None) is None, "that one was never submitted"
+
+
+async def test_a_driver_whose_start_was_not_answered_is_ended_all_the_same(here):
+    here.upstream.loses_answers = True
+    find = here.upstream.find
+
+    async def away(_reference: int | str) -> None:
+        raise UpstreamAway("it is down")
+
+    here.upstream.find = away
+    with pytest.raises(BackendError):
+        await here.start()
+    here.upstream.find = find
     await here.backend.stop(7, None, 0)
     assert here.upstream.deleted == [0]
 
 
-async def test_a_driver_that_was_never_submitted_is_told_apart(here):
-    assert await here.backend.adopt(7, None) is None
-    here.upstream.away = True
-    assert await here.backend.adopt(7, None) is not None
-    here.upstream.away = False
+async def test_after_an_end_that_was_reported_nobody_is_asked_again(here):
+    await here.start()
+    here.upstream.batches[0]["state"] = "success"
     await until(lambda: here.ended)
-    assert "stopped while it submitted the driver" in here.ended[0][1].reason
+    assert here.ended[0][1].clean
+    asked = here.upstream.asked
+    await here.backend.stop(7, None, 0)
+    assert here.upstream.asked == asked
 
 
 async def test_of_several_epochs_the_newest_is_the_driver(here):
@@ -216,6 +231,30 @@ async def test_a_driver_in_nobodys_name_is_ended_at_once(here):
     with pytest.raises(BackendError, match="in your name"):
         await here.start()
     assert here.upstream.deleted == [0]
+
+
+async def test_another_gateways_batch_is_left_alone_and_one_too_many_is_ended(here):
+    handle = await here.start()
+    await here.backend.let_go(7)
+    here.upstream.batches[0]["state"] = "dead"
+    asked = here.upstream.asked
+    await asyncio.sleep(0.1)
+    assert (here.ended, here.upstream.asked) == ([], asked)
+    here.upstream.batches[0]["state"] = "running"
+    here.upstream.away = True
+    await here.backend.discard(handle)
+    assert here.upstream.deleted == []
+    here.upstream.away = False
+    await here.backend.discard({**handle, "name": "not-ours"})
+    assert here.upstream.deleted == []
+    await here.backend.discard(handle)
+    assert here.upstream.deleted == [0]
+
+
+async def test_it_says_what_keeps_it_from_starting_drivers(here):
+    assert await here.backend.problem() is None
+    here.upstream.away = True
+    assert await here.backend.problem() == "The upstream Livy does not answer: it is down"
 
 
 @pytest.mark.parametrize(

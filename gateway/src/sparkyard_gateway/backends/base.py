@@ -109,6 +109,10 @@ class BackendError(Exception):
     """A driver could not be started; the message is a sentence for its owner."""
 
 
+class BackendAway(BackendError):  # noqa: N818 - reads as what happened
+    """The place where drivers run gives no answer for now, which says nothing about them: ask again later."""
+
+
 class Backend(Protocol):
     """A place where drivers run. Every method may be called again after a crash half-way."""
 
@@ -121,6 +125,7 @@ class Backend(Protocol):
         """Find a driver of an earlier gateway and watch it; None where it is gone.
 
         Without a handle the gateway died between start and writing it down: the backend looks by the session's id.
+        Raises BackendAway where it cannot look.
         """
 
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from sparkyard_gateway.backends import last_words, submission
-from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, WhenEnded
+from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrder, Ended, Handle, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.submission import Terms
 from sparkyard_gateway.backends.upstream import Batch, UpstreamAway, UpstreamLivy, UpstreamRefused
@@ -60,11 +60,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Watch:
-    """A batch that is looked after. `number` is None until it is known under which one the upstream has it."""
+    """A batch that is looked after."""
 
     session_id: int
     name: str
-    number: int | None
+    number: int
     kept: UpstreamLog
     pause: float = FIRST_PAUSE
     due: float = 0.0
@@ -98,6 +98,7 @@ class LivyBackend:
         self._tell = tell
         self._poll_seconds = poll_seconds
         self._watches: dict[int, _Watch] = {}
+        self._over: set[int] = set()
         self._poller: asyncio.Task[None] | None = None
         self._away_until, self._away_pause = 0.0, 0.0
         sessions_dir.mkdir(parents=True, exist_ok=True)
@@ -151,17 +152,17 @@ class LivyBackend:
     async def adopt(self, session_id: int, handle: Handle | None) -> Handle | None:
         """Watch the batch again, without asking: it is alive until the upstream says otherwise.
 
-        Without a handle it is looked for by its name; where the upstream does not answer, later.
+        Without a handle it is looked for by its name. Raises BackendAway where the upstream does not answer.
         """
         if handle is None:
             try:
                 handle = await self._find_by_name(session_id)
             except (UpstreamAway, UpstreamRefused) as error:
                 log.warning("upstream_away", session=session_id, error=str(error))
-                handle = {"batch": None, "name": None}
+                raise BackendAway("The upstream Livy does not answer; it is asked again.") from error
             if handle is None:
                 return None
-        self._watch(session_id, handle["name"] or "", handle["batch"])
+        self._watch(session_id, handle["name"], handle["batch"])
         return handle
 
     async def _find_by_name(self, session_id: int) -> Handle | None:
@@ -172,7 +173,8 @@ class LivyBackend:
                 newest, handle = epoch, {"batch": int(each["id"]), "name": str(each["name"])}
         return handle
 
-    def _watch(self, session_id: int, name: str, number: int | None) -> None:
+    def _watch(self, session_id: int, name: str, number: int) -> None:
+        self._over.discard(session_id)
         kept = UpstreamLog(self._dir / str(session_id))
         self._watches[session_id] = _Watch(session_id, name, number, kept)
         if self._poller is None or self._poller.done():
@@ -229,11 +231,12 @@ class LivyBackend:
             self._unknown(watch, now)
             return
         watch.unknown_since = None
-        watch.number, watch.name = int(found["id"]), str(found["name"])
         watch.spark_ui = (found.get("appInfo") or {}).get("sparkUiUrl")
         if found.get("state") in ENDED:
             await self._take_log(watch)
-            self._report(watch, str(found["state"]))
+            state = str(found["state"])
+            why = last_words.why(state, watch.kept.lines)
+            self._report(watch, Ended(why, clean=state == "success", explained=True))
             return
         if not watch.was_on_line:
             self._tell(watch.session_id, _PHASES.get(str(found.get("state")), _PHASES["running"]))
@@ -245,12 +248,7 @@ class LivyBackend:
 
     async def _batch_of(self, watch: _Watch) -> Batch | None:
         """The watch's batch, if what the upstream has under that number is still it."""
-        if not watch.name:
-            handle = await self._find_by_name(watch.session_id)
-            if handle is None:
-                return None
-            watch.name, watch.number = handle["name"], handle["batch"]
-        found = await self._upstream.find(watch.name if watch.number is None else watch.number)
+        found = await self._upstream.find(watch.number)
         return found if found is not None and found.get("name") == watch.name else None
 
     def _unknown(self, watch: _Watch, now: float) -> None:
@@ -264,20 +262,17 @@ class LivyBackend:
         elif watch.unknown_since is None:
             watch.unknown_since = now
         elif now - watch.unknown_since > FORGOTTEN_SECONDS:
-            self._watches.pop(watch.session_id, None)
             reason = (
                 "The upstream Livy no longer knows the driver's batch, and the driver is not connected: somebody "
                 "deleted it there, or that Livy was started anew."
-                if watch.name
-                else "The gateway was stopped while it submitted the driver, and the upstream Livy runs no batch of it."
             )
-            self._when_ended(watch.session_id, Ended(reason, clean=False, explained=True))
+            self._report(watch, Ended(reason, clean=False, explained=True))
 
-    def _report(self, watch: _Watch, state: str) -> None:
+    def _report(self, watch: _Watch, ended: Ended) -> None:
         if self._watches.get(watch.session_id) is watch:
             del self._watches[watch.session_id]
-            reason = last_words.why(state, watch.kept.lines)
-            self._when_ended(watch.session_id, Ended(reason, clean=state == "success", explained=True))
+            self._over.add(watch.session_id)
+            self._when_ended(watch.session_id, ended)
 
     # End
 
@@ -285,45 +280,56 @@ class LivyBackend:
         """Delete the batch; asks until the upstream has answered, as nothing else can end it."""
         del grace_seconds  # The driver was asked over its line, and had its time.
         watch = self._watches.pop(session_id, None)
-        number, name = (watch.number, watch.name) if watch is not None else (None, "")
-        if handle is not None and number is None:
-            number, name = handle["batch"], handle["name"] or ""
-        if not name and (watch is not None or handle is not None):
-            name = await self._patiently_named(session_id)
-        if not name:
+        if watch is not None:
+            handle = {"batch": watch.number, "name": watch.name}
+        elif handle is None and session_id in self._over:
+            self._over.discard(session_id)
             return
         pause = FIRST_PAUSE
         while True:
             try:
+                # Without a handle it may have been submitted all the same, and only the answer was lost.
+                handle = handle or await self._find_by_name(session_id)
                 if watch is not None:
                     await self._take_log(watch)
-                await self._end(number, name)
+                if handle is not None:
+                    await self._end(handle["batch"], handle["name"])
             except UpstreamAway as away:
-                log.warning("batch_not_ended_yet", session=session_id, batch=number, error=str(away))
+                log.warning("batch_not_ended_yet", session=session_id, error=str(away))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_AWAY)
             except UpstreamRefused as refused:
-                log.warning("batch_not_ended", session=session_id, batch=number, said=refused.sentence)
+                log.warning("batch_not_ended", session=session_id, said=refused.sentence)
                 return
             else:
                 return
 
-    async def _patiently_named(self, session_id: int) -> str:
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                handle = await self._find_by_name(session_id)
-            except UpstreamAway:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_AWAY)
-            else:
-                return str(handle["name"]) if handle else ""
-
-    async def _end(self, number: int | None, name: str) -> None:
+    async def _end(self, number: int, name: str) -> None:
         """Delete a batch if it is the one of that name and still runs."""
-        found = await self._upstream.find(name if number is None else number)
+        found = await self._upstream.find(number)
         if found is not None and found.get("name") == name and found.get("state") not in ENDED:
-            await self._upstream.delete(int(found["id"]))
+            await self._upstream.delete(number)
+
+    async def let_go(self, session_id: int) -> None:
+        """Look away from a batch that another gateway watches now."""
+        self._watches.pop(session_id, None)
+
+    async def discard(self, handle: Handle) -> None:
+        """End a batch that was submitted for nothing. Where the upstream is away, its claim has to do: it is void."""
+        try:
+            await self._end(handle["batch"], handle["name"])
+        except (UpstreamAway, UpstreamRefused) as error:
+            log.warning("batch_not_ended", batch=handle["batch"], error=str(error))
+
+    async def problem(self) -> str | None:
+        """Whether drivers could be started, for whoever asks how the gateway is."""
+        if self._away_pause:
+            return "The upstream Livy does not answer."
+        try:
+            await self._upstream.find("sparkyard-nobody")
+        except (UpstreamAway, UpstreamRefused) as error:
+            return f"The upstream Livy does not answer: {error}"
+        return None
 
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Whether the upstream itself names this address as the batch's Spark UI.
@@ -362,8 +368,6 @@ class LivyBackend:
             await asyncio.to_thread(shutil.rmtree, self._dir / str(session_id), ignore_errors=True)
 
     async def _take_log(self, watch: _Watch) -> None:
-        if watch.number is None:
-            return
         lines = await self._upstream.log(watch.number)
         watch.logged_at = time.monotonic()
         try:

@@ -18,6 +18,9 @@ PAGE = 500
 """How many batches or lines are asked for at a time; Livy cuts what is too many for it."""
 LONGEST_SENTENCE = 500
 
+_WALLS = frozenset({401, 403, 407, 408, 429})
+"""Client errors that say something about who asks or how often, and nothing about a batch."""
+
 Batch = dict[str, Any]
 
 log = structlog.get_logger(__name__)
@@ -41,15 +44,16 @@ class UpstreamLivy:
 
     def __init__(
         self,
-        url: str,
+        url: str | None,
         *,
         timeout_seconds: float = 30.0,
         authorization_file: Path | None = None,
         ca_file: Path | None = None,
     ) -> None:
+        self._known = url is not None
         self._authorization_file = authorization_file
         self._client = httpx.AsyncClient(
-            base_url=url.rstrip("/"),
+            base_url=(url or "").rstrip("/"),
             timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 5.0)),
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=5),
             # What guards Livy against a browser's forged request, and is asked for where that guard is on.
@@ -96,6 +100,8 @@ class UpstreamLivy:
         await self._ask("DELETE", f"/batches/{number}")
 
     async def _ask(self, method: str, path: str, **more: Any) -> Batch | None:
+        if not self._known:
+            raise UpstreamAway("livy_url is not set, and there are sessions whose drivers run there")
         headers = {}
         try:
             if self._authorization_file is not None:
@@ -106,21 +112,26 @@ class UpstreamLivy:
             raise UpstreamAway(f"{method} {path}: {type(error).__name__} {error}".strip()) from error
         except OSError as error:
             raise UpstreamAway(f"{self._authorization_file} cannot be read: {error.strerror}") from error
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
-        if answer.is_success:
-            try:
-                document = answer.json()
-            except ValueError:
-                document = None
-            if isinstance(document, dict):
-                return document
-            raise UpstreamAway(f"{method} {path}: the answer is no JSON object; is this a Livy?")
-        if answer.is_client_error and answer.status_code not in {401, 403, 407, 408, 429}:
-            raise UpstreamRefused(answer.status_code, _sentence(answer))
-        if answer.status_code == httpx.codes.FORBIDDEN and method == "POST":
-            raise UpstreamRefused(answer.status_code, _sentence(answer))
-        raise UpstreamAway(f"{method} {path}: {answer.status_code} {_sentence(answer)}")
+        return _read(answer, f"{method} {path}")
+
+
+def _read(answer: httpx.Response, asked: str) -> Batch | None:
+    """What an answer says; None for 404. Raises UpstreamRefused where the request itself is at fault."""
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    if answer.is_success:
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if isinstance(document, dict):
+            return document
+        raise UpstreamAway(f"{asked}: the answer is no JSON object; is this a Livy?")
+    # 403 is what Livy says of a proxyUser that it does not grant; to other questions it comes from a wall before it.
+    refused = asked.startswith("POST ") and answer.status_code == httpx.codes.FORBIDDEN
+    if refused or (answer.is_client_error and answer.status_code not in _WALLS):
+        raise UpstreamRefused(answer.status_code, _sentence(answer))
+    raise UpstreamAway(f"{asked}: {answer.status_code} {_sentence(answer)}")
 
 
 def _sentence(answer: httpx.Response) -> str:
