@@ -150,5 +150,5 @@ def build(settings: Settings) -> Gateway:
         reconciler=reconciler,
         metrics=metrics,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
-        spark_ui=SparkUi(sessions, backends, secret, ui_keys) if secret else None,
+        spark_ui=SparkUi(sessions, identities, backends, secret, ui_keys) if secret else None,
     )

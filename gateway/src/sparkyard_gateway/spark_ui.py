@@ -8,9 +8,11 @@ browser gets when it arrives with its login:
     /spark-ui/12/stages/            the login is checked, and the browser sent on to
     /spark-ui/12/~PASS/stages/      which is proxied
 
-A pass names session and user, is bound to the browser (its user agent and address) and good for an hour; whose session
-it is, is looked at anew with each request, and a page that is *opened* (rather than fetched by another) needs the login
-as well, so that a copied address is worth nothing in another browser.
+A pass is sealed. It names the session, is bound to the browser (its user agent and address) and good for an hour; it
+holds the token of the login, about which the hub is asked as about any other, so that who may look, and as what, is
+decided anew with each request. A page that is *opened* (rather than fetched by another) needs the login as well, so
+that a copied address is worth nothing in another browser. And the login alone opens nothing to a script: a notebook's
+page, which shares this host, could else read with its reader's login what its own code must not.
 """
 
 import hashlib
@@ -22,9 +24,9 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.auth import Caller, Identities
 from sparkyard_gateway.backends.base import Backend
-from sparkyard_gateway.errors import SessionNotFound
+from sparkyard_gateway.errors import Forbidden, SessionNotFound, Unauthenticated
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.sealing import Seal
 from sparkyard_gateway.sessions import Sessions
@@ -76,8 +78,16 @@ class Page:
 class SparkUi:
     """Passes and proxying."""
 
-    def __init__(self, sessions: Sessions, backends: Mapping[str, Backend], secret: str, keys: UiKeys) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        identities: Identities,
+        backends: Mapping[str, Backend],
+        secret: str,
+        keys: UiKeys,
+    ) -> None:
         self._sessions = sessions
+        self._identities = identities
         self._backends = backends
         self._passes = Seal(secret, "spark-ui-pass")
         self._client = httpx.AsyncClient(
@@ -96,21 +106,22 @@ class SparkUi:
 
     # Passes
 
-    def issue(self, session: LiveSession, caller: Caller, browser: str) -> str:
-        """A pass for this caller's browser."""
-        return self._passes.seal(
-            PASS_SECONDS, session=session.id, user=caller.name, all=caller.sees_all, browser=_digest(browser)
-        )
+    def issue(self, session: LiveSession, token: str, browser: str) -> str:
+        """A pass for the browser of who logged in with this token."""
+        return self._passes.seal(PASS_SECONDS, session=session.id, token=token, browser=_digest(browser))
 
-    def admit(self, text: str, reference: str, browser: str) -> tuple[LiveSession, Caller] | None:
+    async def admit(self, text: str, reference: str, browser: str) -> tuple[LiveSession, Caller] | None:
         """The session and user of a pass; None where it is not one for this session and browser.
 
-        Raises SessionNotFound where the user may not see the session any more.
+        Raises SessionNotFound where the user may not see the session any more, and HubUnreachable.
         """
         content = self._passes.open(text)
         if content is None or str(content["session"]) != reference or content["browser"] != _digest(browser):
             return None
-        caller = Caller(str(content["user"]), frozenset(), admin=bool(content["all"]), sees_all=bool(content["all"]))
+        try:
+            caller = await self._identities.caller(str(content["token"]))
+        except (Unauthenticated, Forbidden):
+            return None
         return self._sessions.find(caller, reference), caller
 
     # Proxying
