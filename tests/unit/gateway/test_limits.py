@@ -16,34 +16,24 @@ from sparkyard_gateway.backends.usage import Usage, usage_by_leader
 GIB = 1024 * MIB
 
 
+def _asked(driver="1g", executor="1g", **more):
+    named = {f"spark.{name.replace('_', '.')}": value for name, value in more.items()}
+    return {"spark.driver.memory": driver, "spark.executor.memory": executor, **named}
+
+
 @pytest.mark.parametrize(
     ("conf", "memory_mib"),
     [
         # Each heap with 40% on top, and with 384 MiB at the least.
-        (
-            {"spark.driver.memory": "1g", "spark.executor.memory": "1g", "spark.executor.instances": "1"},
-            2 * (1024 + 409),
-        ),
-        ({"spark.driver.memory": "512m", "spark.executor.memory": "512m", "spark.executor.instances": "1"}, 2 * 896),
-        (
-            {"spark.driver.memory": "10g", "spark.executor.memory": "1g", "spark.executor.instances": "2"},
-            14336 + 2 * 1433,
-        ),
+        (_asked(executor_instances="1"), 2 * 1433),
+        (_asked("512m", "512m"), 2 * 896),
+        (_asked("10g", executor_instances="2"), 14336 + 2 * 1433),
         # What was granted beside the heap counts as it was granted.
-        (
-            {"spark.driver.memory": "1g", "spark.executor.memory": "1g", "spark.executor.memoryOverhead": "512m"},
-            1433 + 1536,
-        ),
-        (
-            {"spark.driver.memory": "1g", "spark.executor.memory": "1g", "spark.executor.memoryOverhead": "512"},
-            1433 + 1536,
-        ),
-        (
-            {"spark.driver.memory": "1g", "spark.executor.memory": "1g", "spark.executor.pyspark.memory": "2g"},
-            2866 + 2048,
-        ),
-        ({"spark.driver.memory": "1g", "spark.executor.memory": "1g", "spark.memory.offHeap.size": "1g"}, 2866 + 1024),
-        ({"spark.driver.memory": "1048576k", "spark.executor.memory": "1G"}, 2866),
+        (_asked(executor_memoryOverhead="512m"), 1433 + 1536),
+        (_asked(executor_memoryOverhead="512"), 1433 + 1536),
+        (_asked(executor_pyspark_memory="2g"), 2866 + 2048),
+        (_asked(memory_offHeap_size="1g"), 2866 + 1024),
+        (_asked("1048576k", "1G"), 2866),
         ({}, 2866),
     ],
 )
@@ -70,7 +60,7 @@ def test_limits_outlive_a_gateway_in_a_drivers_handle():
 @pytest.mark.skipif(prlimit() is None, reason="util-linux has no prlimit here")
 def test_a_program_begins_under_its_limits_and_can_not_raise_them():
     limits = Limits(memory=600 * MIB, processes=50)
-    show = "import resource as r; print(*(r.getrlimit(each) for each in (r.RLIMIT_DATA, r.RLIMIT_NPROC, r.RLIMIT_CORE)), sep='|')"
+    show = "import resource as r; print(*map(r.getrlimit, (r.RLIMIT_DATA, r.RLIMIT_NPROC, r.RLIMIT_CORE)), sep='|')"
     shown = subprocess.run(
         limited([sys.executable, "-c", show], limits, own_user=True), capture_output=True, text=True, check=True
     )
