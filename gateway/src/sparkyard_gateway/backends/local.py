@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,7 @@ from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
+from sparkyard_gateway.backends.reach import closed_to
 from sparkyard_gateway.ui_keys import UiKeys
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
@@ -221,10 +223,31 @@ class LocalBackend:
     def _reachable(self, uid: int, gid: int, python: Path) -> bool:
         """Whether that system user can read the interpreter, the driver program and its folder, and has a name.
 
-        Where not, drivers run as the gateway's own user, and the log says so.
+        Where not, drivers run as the gateway's own user, and the log says so. That must not follow from anything that
+        the user has in hand: where they should be able to and yet it fails, no driver starts. Raises BackendError.
         """
         key = (uid, python)
         if key not in self._probed:
+            why = self._why_not(uid, gid, python)
+            if why is not None:
+                log.warning("drivers_run_as_the_gateways_user", uid=uid, interpreter=str(python), why=why)
+            elif not self._tried(uid, gid, python):
+                raise BackendError(
+                    "The driver could not be started under your own system user just now: this machine may be too "
+                    "busy, or too many of your processes run. Try again; if it goes on, tell an administrator."
+                )
+            self._probed[key] = why is None
+        return self._probed[key]
+
+    def _why_not(self, uid: int, gid: int, python: Path) -> str | None:
+        if name_library() is None:
+            return "libnss-wrapper is not installed"
+        closed = [str(each) for each in (python, self._program, self._dir) if closed_to(each, uid, gid)]
+        return f"it cannot get at {', '.join(closed)}" if closed else None
+
+    def _tried(self, uid: int, gid: int, python: Path) -> bool:
+        """Whether a process of that user does it."""
+        try:
             probe = subprocess.run(
                 [str(python), "-c", _PROBE, str(self._program), str(self._dir)],
                 user=uid,
@@ -236,16 +259,13 @@ class LocalBackend:
                 capture_output=True,
                 check=False,
             )
-            reached = probe.returncode == 0 and name_library() is not None
-            if not reached:
-                log.warning(
-                    "drivers_run_as_the_gateways_user",
-                    uid=uid,
-                    interpreter=str(python),
-                    why="libnss-wrapper is not installed" if probe.returncode == 0 else "it cannot read what it needs",
-                )
-            self._probed[key] = reached
-        return self._probed[key]
+        except OSError as error:
+            log.warning("driver_identity_not_tried", uid=uid, error=str(error))
+            return False
+        if probe.returncode != 0:
+            said = probe.stderr.decode(errors="replace")[-500:]
+            log.warning("driver_identity_failed", uid=uid, code=probe.returncode, said=said)
+        return probe.returncode == 0
 
     def _name_for(self, session_id: int, identity: Identity) -> dict[str, str]:
         """A name for a uid that /etc/passwd may not have: Hadoop's login fails without."""
@@ -360,8 +380,9 @@ def _home_name(owner: str) -> str:
     return owner if account == owner else f"service~~{account}"
 
 
+@cache
 def name_library() -> Path | None:
-    """nss_wrapper, from the system's package libnss-wrapper."""
+    """nss_wrapper, from the system's package libnss-wrapper; looked for once, as it is a walk over all libraries."""
     found = sorted(Path("/usr/lib").glob("**/libnss_wrapper.so"))
     return found[0] if found else None
 
