@@ -331,5 +331,43 @@ def test_signing_out_at_the_hub_ends_the_login_here(world, session_of_ann):
 
 def test_a_script_is_not_sent_to_log_in(world, session_of_ann):
     ann = _Browser(*world, "ann")
-    answer = ann.get(f"/services/gateway/spark-ui/{session_of_ann}/", **{"Sec-Fetch-Mode": "cors"})
-    assert answer.status_code == 401
+    path = f"/services/gateway/spark-ui/{session_of_ann}/"
+    assert ann.get(path, **{"Sec-Fetch-Mode": "cors"}).status_code == 401
+    # Nor does it get anywhere with the login that its reader has: a notebook's page shares this host.
+    ann.follow(path)
+    for mode in ("cors", "same-origin", "no-cors"):
+        assert ann.get(path, **{"Sec-Fetch-Mode": mode}).status_code == 401
+
+
+def test_a_pass_ends_with_the_login_it_was_given_for(world, session_of_ann):
+    ann = _Browser(*world, "ann")
+    opened = ann.follow(f"/services/gateway/spark-ui/{session_of_ann}/")[-1]
+    passed = urlsplit(str(opened.url)).path
+    assert "/~" in passed
+
+    def part() -> httpx.Response:
+        # As a page without an origin fetches its parts: no cookie, no login, the pass alone.
+        agent = {"User-Agent": ann.client.headers["User-Agent"], "Sec-Fetch-Mode": "no-cors"}
+        return httpx.get(f"{ann.gateway.url}{passed}static/x.css", headers=agent, timeout=30)
+
+    # The simulated driver has no Spark UI, and says so to who may ask; to others the pass is none.
+    let_in = part()
+    assert let_in.status_code == 404
+    ann.client.get(f"{ann.hub.url}/logout")
+    ann.hub.wait(lambda: part().text != let_in.text, "the pass outlives the login")
+    assert part().status_code == 404
+
+
+def test_a_lead_opens_the_spark_uis_of_the_team_and_a_member_does_not(world):
+    hub, gateway = world
+    sams, _ = token_of(hub, "sam")
+    number = ask(gateway, sams, "POST", json={"kind": "pyspark", "profile": "small"}).json()["id"]
+    ask(gateway, sams, path=f"/sessions/{number}?wait=20&state=starting")
+    path = f"/services/gateway/spark-ui/{number}/"
+    # Whoever may see the session is sent on with a pass; whoever may not, isn't.
+    assert "/~" in str(_Browser(hub, gateway, "lea").follow(path)[-1].url)
+    for stranger in ("mia", "ann"):
+        last = _Browser(hub, gateway, stranger).follow(path)[-1]
+        assert last.status_code == 404
+        assert "/~" not in str(last.url)
+    ask(gateway, sams, "DELETE", f"/sessions/{number}")

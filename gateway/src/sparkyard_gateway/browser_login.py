@@ -61,13 +61,18 @@ class BrowserLogin:
         self._logins = Seal(secret, "browser-login")
         self._states = Seal(secret, "browser-login-state")
 
+    def token(self, cookie: str | None) -> str | None:
+        """The hub's token that a login got; None where the cookie is none of ours."""
+        content = self._logins.open(cookie)
+        return None if content is None else str(content["token"])
+
     async def caller(self, cookie: str | None) -> Caller | None:
         """Who the cookie is of; None where nobody, or no longer. Raises HubUnreachable and Forbidden."""
-        content = self._logins.open(cookie)
-        if content is None:
+        token = self.token(cookie)
+        if token is None:
             return None
         try:
-            return await self._identities.caller(str(content["token"]))
+            return await self._identities.caller(token)
         except Unauthenticated:
             return None
 

@@ -240,7 +240,7 @@ def build(settings: Settings) -> Gateway:
         overview=Overview(sessions, backends, settings.prefix),
         page_tokens=Seal(secret, "page-token") if secret else None,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
-        spark_ui=SparkUi(records, backends, history, secret, ui_keys) if secret else None,
+        spark_ui=SparkUi(records, identities, backends, history, secret, ui_keys) if secret else None,
     )
 
 

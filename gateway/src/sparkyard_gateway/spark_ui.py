@@ -8,9 +8,11 @@ browser gets when it arrives with its login:
     /spark-ui/12/stages/            the login is checked, and the browser sent on to
     /spark-ui/12/~PASS/stages/      which is proxied
 
-A pass names session and user, is bound to the browser (its user agent and address) and good for an hour; whose session
-it is, is looked at anew with each request, and a page that is *opened* (rather than fetched by another) needs the login
-as well, so that a copied address is worth nothing in another browser.
+A pass is sealed. It names the session, is bound to the browser (its user agent and address) and good for an hour; it
+holds the token of the login, about which the hub is asked as about any other, so that who may look, and as what, is
+decided anew with each request. A page that is *opened* (rather than fetched by another) needs the login as well, so
+that a copied address is worth nothing in another browser. And the login alone opens nothing to a script: a notebook's
+page, which shares this host, could else read with its reader's login what its own code must not.
 
 When the session has ended, the same address leads to its page of Spark's history server.
 """
@@ -18,16 +20,15 @@ When the session has ended, the same address leads to its page of Spark's histor
 import hashlib
 import re
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from sparkyard_gateway.auth import Caller
+from sparkyard_gateway.auth import Caller, Identities
 from sparkyard_gateway.backends.base import Backend
-from sparkyard_gateway.errors import NoHistory, SessionNotFound
+from sparkyard_gateway.errors import Forbidden, NoHistory, SessionNotFound, Unauthenticated
 from sparkyard_gateway.history import History, path_of
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.records import Records
@@ -35,7 +36,6 @@ from sparkyard_gateway.sealing import Seal
 from sparkyard_gateway.ui_keys import UiKeys, server_name
 
 PASS_SECONDS = 3600
-MOST_HOLDERS = 10_000
 CHECK_SECONDS = 5.0
 """How long it is believed that a port is the session's driver's."""
 
@@ -82,12 +82,18 @@ class SparkUi:
     """Passes and proxying."""
 
     def __init__(
-        self, records: Records, backends: Mapping[str, Backend], history: History, secret: str, keys: UiKeys
+        self,
+        records: Records,
+        identities: Identities,
+        backends: Mapping[str, Backend],
+        history: History,
+        secret: str,
+        keys: UiKeys,
     ) -> None:
         self._records = records
+        self._identities = identities
         self._backends = backends
         self._history = history
-        self._holders: OrderedDict[str, Caller] = OrderedDict()
         self._passes = Seal(secret, "spark-ui-pass")
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(30.0, connect=3.0),
@@ -105,25 +111,22 @@ class SparkUi:
 
     # Passes
 
-    def issue(self, session: LiveSession, caller: Caller, browser: str) -> str:
-        """A pass for this caller's browser."""
-        text = self._passes.seal(PASS_SECONDS, session=session.id, user=caller.name, browser=_digest(browser))
-        self._holders[_digest(text)] = caller
-        while len(self._holders) > MOST_HOLDERS:
-            self._holders.popitem(last=False)
-        return text
+    def issue(self, session: LiveSession, token: str, browser: str) -> str:
+        """A pass for the browser of who logged in with this token."""
+        return self._passes.seal(PASS_SECONDS, session=session.id, token=token, browser=_digest(browser))
 
     async def admit(self, text: str, reference: str, browser: str) -> tuple[LiveSession, Caller] | None:
         """The session and user of a pass; None where it is not one for this session and browser.
 
-        Raises SessionNotFound where the user may not see the session any more.
+        Raises SessionNotFound where the user may not see the session any more, and HubUnreachable.
         """
         content = self._passes.open(text)
         if content is None or str(content["session"]) != reference or content["browser"] != _digest(browser):
             return None
-        # What else a caller may than see the own sessions is remembered here alone: after a restart the page that a
-        # lead or an admin has open is opened once more.
-        caller = self._holders.get(_digest(text)) or Caller(str(content["user"]), frozenset(), False, False)
+        try:
+            caller = await self._identities.caller(str(content["token"]))
+        except (Unauthenticated, Forbidden):
+            return None
         return await self._records.find(caller, reference), caller
 
     # Proxying

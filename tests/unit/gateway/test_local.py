@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from sparkyard_gateway.backends import processes
+from sparkyard_gateway.backends.base import BackendError
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.local import LocalBackend
+from sparkyard_gateway.backends.reach import closed_to
 from sparkyard_gateway.backends.user_names import name_library
 from support import uids
 from support.running_gateway import RunningGateway
@@ -114,6 +116,53 @@ def test_where_the_user_cannot_read_the_interpreter_the_log_says_who_drivers_run
         assert "drivers_run_as_the_gateways_user" in gateway.log
     finally:
         gateway.stop()
+
+
+@as_root
+@pytest.mark.parametrize("script", ["kill -9 $$", "exit 1", "exit 137"])
+def test_a_driver_never_runs_as_root_because_its_users_own_process_failed(script):
+    # A user could see to it that a process of theirs fails: by many others, or by taking all memory.
+    folder = Path(tempfile.mkdtemp(prefix="reach-"))
+    folder.chmod(0o755)
+    try:
+        python = folder / "python"
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        (folder / "homes" / "alice").mkdir(parents=True)
+        os.chown(folder / "homes" / "alice", 61001, 61001)
+        backend = LocalBackend(folder / "sessions", lambda *_: None, homes_dir=folder / "homes", program=python)
+        for _ in range(2):
+            with pytest.raises(BackendError, match="under your own system user"):
+                backend._identity("alice", python)
+        # Once it works it is known, and by whom the driver runs.
+        python.write_text("#!/bin/sh\nexit 0\n")
+        assert backend._identity("alice", python).uid == 61001
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to other users")
+def test_modes_say_what_a_user_can_get_at():
+    top = Path(tempfile.mkdtemp(prefix="reach-"))
+    try:
+        (top / "open" / "deep").mkdir(parents=True)
+        (top / "open" / "deep" / "file").write_text("")
+        (top / "link").symlink_to(top / "open" / "deep" / "file")
+        for path, mode in (("", 0o755), ("open", 0o711), ("open/deep", 0o711), ("open/deep/file", 0o644)):
+            (top / path).chmod(mode)
+        for path in ("open/deep/file", "open/deep", "link"):
+            assert not closed_to(top / path, 61001, 61001)
+        (top / "open").chmod(0o700)
+        for path in ("open/deep/file", "open/deep", "link"):
+            assert closed_to(top / path, 61001, 61001)
+        os.chown(top / "open", 61001, 0)
+        assert not closed_to(top / "link", 61001, 61001)
+        (top / "open").chmod(0o077)  # closed to its owner alone
+        assert closed_to(top / "link", 61001, 61001)
+        assert not closed_to(top / "link", 61002, 61002)
+        assert closed_to(top / "missing", 61001, 61001)
+    finally:
+        shutil.rmtree(top)
 
 
 def _sleeper(**options) -> subprocess.Popen:

@@ -1,5 +1,7 @@
 """What was sealed comes back whole, in time, from its own purpose, or not at all."""
 
+import base64
+import contextlib
 import time
 
 import pytest
@@ -10,6 +12,14 @@ from sparkyard_gateway.sealing import Seal
 def test_it_comes_back():
     seal = Seal("secret", "cookie")
     assert seal.open(seal.seal(60, token="t", user="ü"))["user"] == "ü"
+
+
+def test_its_holder_can_not_read_it():
+    sealed = Seal("secret", "cookie").seal(60, token="the-token-of-a-login")
+    for part in (sealed, sealed + "=", sealed + "=="):
+        with contextlib.suppress(ValueError):
+            assert b"token" not in base64.urlsafe_b64decode(part)
+    assert sealed != Seal("secret", "cookie").seal(60, token="the-token-of-a-login")
 
 
 def test_not_after_its_time():

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
 from sparkyard_gateway.backends.base import BackendError, Identity
+from sparkyard_gateway.backends.reach import closed_to
 from sparkyard_gateway.backends.user_names import name_library
 
 _PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
@@ -54,15 +54,35 @@ class Owners:
         return str(self._homes.absolute() / _folder_name(owner) / within)
 
     def _reachable(self, uid: int, gid: int, python: Path) -> bool:
-        """Whether that system user can read the interpreter and what else is needed, and has a name.
+        """Whether that system user can read the interpreter, the driver program and its folder, and has a name.
 
-        Where not, drivers run as the gateway's own user, and the log says so.
+        Where not, drivers run as the gateway's own user, and the log says so. That must not follow from anything that
+        the user has in hand: where they should be able to and yet it fails, no driver starts. Raises BackendError.
         """
         key = (uid, python)
         if key not in self._probed:
-            command: Sequence[str] = [str(python), "-c", _PROBE, *map(str, self._needed)]
+            why = self._why_not(uid, gid, python)
+            if why is not None:
+                log.warning("drivers_run_as_the_gateways_user", uid=uid, interpreter=str(python), why=why)
+            elif not self._tried(uid, gid, python):
+                raise BackendError(
+                    "The driver could not be started under your own system user just now: this machine may be too "
+                    "busy, or too many of your processes run. Try again; if it goes on, tell an administrator."
+                )
+            self._probed[key] = why is None
+        return self._probed[key]
+
+    def _why_not(self, uid: int, gid: int, python: Path) -> str | None:
+        if name_library() is None:
+            return "libnss-wrapper is not installed"
+        closed = [str(each) for each in (python, *self._needed) if closed_to(each, uid, gid)]
+        return f"it cannot get at {', '.join(closed)}" if closed else None
+
+    def _tried(self, uid: int, gid: int, python: Path) -> bool:
+        """Whether a process of that user does it."""
+        try:
             probe = subprocess.run(
-                command,
+                [str(python), "-c", _PROBE, *map(str, self._needed)],
                 user=uid,
                 group=gid,
                 extra_groups=[],
@@ -72,16 +92,13 @@ class Owners:
                 capture_output=True,
                 check=False,
             )
-            reached = probe.returncode == 0 and name_library() is not None
-            if not reached:
-                log.warning(
-                    "drivers_run_as_the_gateways_user",
-                    uid=uid,
-                    interpreter=str(python),
-                    why="libnss-wrapper is not installed" if probe.returncode == 0 else "it cannot read what it needs",
-                )
-            self._probed[key] = reached
-        return self._probed[key]
+        except OSError as error:
+            log.warning("driver_identity_not_tried", uid=uid, error=str(error))
+            return False
+        if probe.returncode != 0:
+            said = probe.stderr.decode(errors="replace")[-500:]
+            log.warning("driver_identity_failed", uid=uid, code=probe.returncode, said=said)
+        return probe.returncode == 0
 
 
 def _folder_name(owner: str) -> str:

@@ -1,12 +1,14 @@
 """A name for a uid that /etc/passwd does not have: Hadoop's login, which all of Spark's programs do, fails without."""
 
+from functools import cache
 from pathlib import Path
 
 from sparkyard_gateway.backends.base import Identity
 
 
+@cache
 def name_library() -> Path | None:
-    """nss_wrapper, from the system's package libnss-wrapper."""
+    """nss_wrapper, from the system's package libnss-wrapper; looked for once, as it is a walk over all libraries."""
     found = sorted(Path("/usr/lib").glob("**/libnss_wrapper.so"))
     return found[0] if found else None
 

@@ -6,7 +6,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
-from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.browser_login import LOGIN_COOKIE, STATE_COOKIE, BrowserLogin, Cookie
 from sparkyard_gateway.errors import GatewayError, NoHistory, NoSuchRoute
 from sparkyard_gateway.live import LiveSession
@@ -91,11 +90,12 @@ async def without_pass(
         caller = await gateway.identities.caller_of(request.headers["authorization"])
         live = await gateway.records.find(caller, session)
         return await _proxied(request, ui, live, _root(request, session), path)
-    known: Caller | None = await login.caller(request.cookies.get(LOGIN_COOKIE))
-    if known is None:
+    token = login.token(request.cookies.get(LOGIN_COOKIE))
+    known = await login.caller(request.cookies.get(LOGIN_COOKIE))
+    if token is None or known is None or not opened(request):
         return to_login(request, login, _clean(request, session, path))
     live = await gateway.records.find(known, session)
-    text = ui.issue(live, known, _browser(request))
+    text = ui.issue(live, token, _browser(request))
     query = f"?{request.url.query}" if request.url.query else ""
     return RedirectResponse(f"{_root(request, str(live.id))}/~{text}/{quote(path)}{query}", 302)
 
