@@ -1,13 +1,24 @@
-"""``make docs``: the four main pages of a running Sparkyard, as pictures in docs/images."""
+"""``make docs``: the main pages of a running Sparkyard, as pictures in docs/images."""
 
+import re
 from pathlib import Path
 
-from playwright.sync_api import expect
+import httpx
+from playwright.sync_api import Page, expect
 
 from support.browser import PATIENT, Lab, chromium, give_name_and_password, new_page
-from support.standalone import ROOT, running
+from support.hub_session import HubSession
+from support.standalone import ROOT, Standalone, running
 
 IMAGES = ROOT / "docs" / "images"
+
+WORKS = """# Flights per carrier and day
+import time
+sc.parallelize(range(4), 4).map(lambda part: time.sleep(600 * (part > 1))).count()
+"""
+FAILS = """rows = spark.range(0, 40000000).selectExpr("id", "repeat('x', 60) AS features")
+rows.collect()
+"""
 
 
 def take(folder: Path) -> None:
@@ -34,6 +45,29 @@ def take(folder: Path) -> None:
         lab.cell(3).scroll_into_view_if_needed()
         page.wait_for_timeout(500)
         page.screenshot(path=folder / "notebook.png")
+        take_sessions(stack, page, folder)
+
+
+def take_sessions(stack: Standalone, page: Page, folder: Path) -> None:
+    """The Sessions page beside the notebook: one session at work, one that has failed."""
+    dana = stack.user("dana")
+    with HubSession(stack.address, dana.name, dana.password) as hub:
+        headers = {"Authorization": f"token {hub.token()}"}
+    with httpx.Client(base_url=stack.gateway, headers=headers, timeout=180) as gateway:
+        for name, code in (("features", FAILS), ("daily report", WORKS)):
+            wish = {"kind": "pyspark", "profile": "small", "name": name}
+            number = gateway.post("/sessions", json=wish).json()["id"]
+            gateway.post(f"/sessions/{number}/statements", json={"code": code})
+        page.goto(f"{stack.address}/services/gateway/ui/")
+        work = page.get_by_role("row").filter(has_text="daily report")
+        expect(work).to_contain_text("50 %", timeout=PATIENT)
+        expect(page.get_by_role("row").filter(has_text="features")).to_contain_text("dead", timeout=PATIENT)
+        page.screenshot(path=folder / "sessions.png")
+        page.get_by_role("link", name=re.compile("features$")).click()
+        expect(page.get_by_text("java.lang.OutOfMemoryError").first).to_be_visible(timeout=PATIENT)
+        page.screenshot(path=folder / "session.png")
+        for each in gateway.get("/sessions").json()["sessions"]:
+            gateway.delete(f"/sessions/{each['id']}")
 
 
 if __name__ == "__main__":

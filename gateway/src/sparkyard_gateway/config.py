@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     hub_token_file: Path | None = Field(
         None,
         description="File with the service's API token, which is also its OAuth client secret. "
-        "Without it the browser pages (Spark UI) are off; the REST API does not need it.",
+        "Without it the browser pages (Sessions, Spark UI) are off; the REST API does not need it.",
     )
     hub_service_name: str = Field("gateway", description="The service's name at the hub, which its scope carries.")
     hub_client_id: str = Field("service-gateway", description="The service's OAuth client id at the hub.")
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     )
     identity_cache_size: PositiveInt = Field(10_000, description="How many callers' identities are remembered.")
     browser_session_seconds: PositiveInt = Field(
-        3600, description="How long a browser's login for the Spark UI holds before the hub is asked again."
+        3600, description="How long a browser's login for these pages holds before the hub is asked again."
     )
 
     catalog: Path = Field(Path("catalog.yaml"), description="The admin's catalog.")
@@ -194,7 +194,8 @@ class Settings(BaseSettings):
         600.0, description="How long a session that ended stays visible to clients."
     )
     log_retention_seconds: PositiveFloat = Field(
-        7 * 24 * 3600.0, description="How long the log of an ended session or batch is kept."
+        7 * 24 * 3600.0,
+        description="How long record, log and history of an ended session are kept for its owner, and a batch's log.",
     )
     retained_statements: PositiveInt = Field(
         100, description="How many of a session's statements are answered from memory; older ones from the database."

@@ -22,7 +22,7 @@ PART = "16m"
 """Spark begins a new file of a log when this is full; compressed, as it stands on the disk."""
 
 _APPLICATION = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
-_PLAIN = re.compile(r"[a-z0-9_-]+")
+_PLAIN = re.compile(r"[a-z0-9_-]{1,100}")
 
 log = structlog.get_logger(__name__)
 

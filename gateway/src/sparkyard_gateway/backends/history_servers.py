@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import importlib.util
 import os
-import resource
 import shutil
 import ssl
 import subprocess
@@ -177,9 +176,15 @@ class HistoryServers:
         return folder, context
 
     def _spawn(self, folder: Path, library: Path, identity: Identity | None) -> int:
-        ends_with_us = shutil.which("setpriv")
+        # Both of them replace themselves by what follows.
+        wrappers = {
+            # The kernel ends it with us, however we end.
+            "setpriv": ("--pdeathsig", "KILL", "--"),
+            # It writes nothing but its own log, into which a user's broken files can make it write for ever.
+            "prlimit": (f"--fsize={LARGEST_LOG}", "--"),
+        }
         command = [
-            *([ends_with_us, "--pdeathsig", "KILL", "--"] if ends_with_us else []),
+            *(word for name, options in wrappers.items() if shutil.which(name) for word in (name, *options)),
             *("bash", str(library / "bin" / "spark-class"), CLASS, "--properties-file", "spark.properties"),
         ]
         environment = {
@@ -218,9 +223,6 @@ class HistoryServers:
         process.returncode = 0
         with contextlib.suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE, encoding="ascii")
-        with contextlib.suppress(ProcessLookupError):
-            # It writes nothing but its own log, into which a user's broken files can make it write for ever.
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_LOG, LARGEST_LOG))
         return process.pid
 
     async def _until_it_answers(self, server: HistoryServer) -> str:
