@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import time
 from pathlib import Path
@@ -199,8 +201,10 @@ def test_one_that_does_not_say_hello_is_hung_up_on(as_alice, impostor, hello):
 
 def test_a_driver_tells_of_its_own_session_alone_and_within_bounds(as_alice, impostor):
     session, take_place = impostor
+    driver = int(run(as_alice, session, "os.getpid()")["output"]["data"]["text/plain"])
     number = as_alice.post(f"/sessions/{session}/statements", json={"code": "sleep 30"}).json()["id"]
     until(lambda: as_alice.get(f"/sessions/{session}/statements/{number}").json()["state"] == "running")
+    os.kill(driver, signal.SIGSTOP)  # or it would take its place back at once
     stages = [{"id": each, "name": "n" * 9000} for each in range(5000)][:100] + [{"id": each} for each in range(3000)]
     with take_place() as line:
         line.recv(timeout=60)

@@ -43,8 +43,9 @@ async def ready(gateway: AGateway) -> Response:
     bad = any(value != "ok" for value in parts.values())
     if gateway.catalog.problem is not None:
         parts["catalog"] = "the file on disk is refused; the last good one is in force"
-    for name, backend in gateway.backends.items():
-        parts[f"backend {name}"] = await _backend(backend)
+    used = {gateway.settings.backend, *(each.backend for each in gateway.sessions.live.values())}
+    for name in sorted(used):
+        parts[f"backend {name}"] = await _backend(gateway.backends[name])
     poor = any(value != "ok" for value in parts.values())
     answer = HealthAnswer(status="unavailable" if bad else "degraded" if poor else "ok", parts=parts)
     return Response(answer.model_dump_json(), 503 if bad else 200, media_type="application/json")
