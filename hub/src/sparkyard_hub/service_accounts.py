@@ -30,7 +30,7 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
     `homes` is set on one machine: an account has a home there, whose owner its drivers run as.
     """
     accounts = [name for name in load(catalog).service_accounts if _has_token(tokens, name)]
-    _check_names(accounts, _names_of(c.JupyterHub.services))
+    _check_names(accounts, [str(service.get("name")) for service in _set_so_far(c.JupyterHub.services)])
     for name in accounts:
         token = secret_of(tokens / name)
         if len(token) < SHORTEST_TOKEN:
@@ -39,13 +39,15 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
         if homes is not None:
             make_home(homes, f"{SERVICE_PREFIX}{name}", own_uids=why_shared_uid(homes) is None)
     if accounts:
-        c.JupyterHub.load_roles.append({"name": ROLE, "services": accounts, "scopes": [USE_GATEWAY]})
+        # Set, not appended: JupyterHub applies what was appended twice, and takes no role twice.
+        role = {"name": ROLE, "services": accounts, "scopes": [USE_GATEWAY]}
+        c.JupyterHub.load_roles = [*_set_so_far(c.JupyterHub.load_roles), role]
 
 
-def _names_of(services: object) -> list[str]:
+def _set_so_far(value: object) -> list[dict[str, object]]:
     # What was only appended so far is a value that is yet to be made; making it would end that, so a copy is made.
-    made = copy.deepcopy(services).get_value([]) if isinstance(services, LazyConfigValue) else services
-    return [str(service.get("name")) for service in made] if isinstance(made, list) else []
+    made = copy.deepcopy(value).get_value([]) if isinstance(value, LazyConfigValue) else value
+    return list(made) if isinstance(made, list) else []
 
 
 def _has_token(tokens: Path, name: str) -> bool:

@@ -66,6 +66,22 @@ def test_the_hub_that_is_made_of_it(tokens, settings):
     hub = JupyterHub(config=c)
     assert [service["name"] for service in hub.services] == ["gateway", "nightly"]
     assert [role["name"] for role in hub.load_roles] == ["sparkyard-service-accounts"]
+    # JupyterHub merges a configuration into itself as it starts, and takes no role twice.
+    hub.update_config(c)
+    assert [role["name"] for role in hub.load_roles] == ["sparkyard-service-accounts"]
+
+
+def test_roles_of_the_deployments_stay(tokens, settings):
+    (tokens / "nightly").write_text(TOKEN)
+    for given in ("set", "appended"):
+        c = Config()
+        if given == "set":
+            c.JupyterHub.load_roles = [{"name": "theirs"}]
+        else:
+            c.JupyterHub.load_roles.append({"name": "theirs"})
+        configure(c, settings(catalog=ROOT / "catalog.yaml", service_tokens_dir=tokens))
+        names = [role["name"] for role in JupyterHub(config=c).load_roles]
+        assert names == ["theirs", "sparkyard-service-accounts"]
 
 
 @pytest.mark.skipif(uids.why_not() is not None, reason=f"users have no uids of their own here: {uids.why_not()}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from sparkyard_gateway.backends import processes
-from sparkyard_gateway.backends.cgroups import Group, Hierarchy, find_hierarchy
+from sparkyard_gateway.backends.cgroups import PREFIX, Group, Hierarchy, find_hierarchy
 from sparkyard_gateway.backends.limits import (
     Limits,
     limited,
@@ -79,14 +79,9 @@ class Fence:
                 self._verdict = too_much_memory(self.limits, used)
         return self._verdict
 
-    def kill(self) -> bool:
-        """End what is in the group, wherever it hides. Returns whether nothing was left."""
-        return self.group is None or self.group.kill()
-
-    def remove(self) -> None:
-        """The driver is gone for good."""
-        if self.group is not None:
-            self.group.remove()
+    def end(self) -> bool:
+        """End what is in the group, wherever it hides, and take the group away. Returns whether that is done."""
+        return self.group is None or (self.group.kill() and self.group.remove())
 
 
 def fences_for(
@@ -118,6 +113,8 @@ class Fences:
         self._hierarchy = hierarchy()
         self._fences: dict[int, Fence] = {}
         self._guard: asyncio.Task[None] | None = None
+        if self._hierarchy is not None:
+            self._hierarchy.tidy()
         log.info("drivers_are_fenced", by="cgroups" if self._hierarchy else "looking", limits=bool(prlimit()))
 
     def make(self, number: int, conf: Mapping[str, str]) -> Fence:
@@ -158,9 +155,8 @@ class Fences:
         if fence is not None:
             loop = asyncio.get_running_loop()
             end = loop.time() + FORCE_SECONDS
-            while not fence.kill() and loop.time() < end:  # noqa: ASYNC110 - the kernel has no event for it
+            while not fence.end() and loop.time() < end:  # noqa: ASYNC110 - the kernel has no event for it
                 await asyncio.sleep(processes.POLL_SECONDS)
-            fence.remove()
 
     async def _look_after(self) -> None:
         """Until no driver is left."""
@@ -177,4 +173,4 @@ class Fences:
             await asyncio.sleep(max(LOOK_SECONDS, LEISURE * (time.monotonic() - begun)))
 
     def _group_name(self, number: int) -> str:
-        return f"sparkyard-{self._name}-{number}"
+        return f"{PREFIX}{self._name}-{number}"
