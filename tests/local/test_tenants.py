@@ -162,6 +162,55 @@ def test_an_admin_sees_and_ends_anybodys_session(
     assert dana.run(danas_session, "40 + 2")["data"] == {"text/plain": "42"}, "the other session goes on"
 
 
+def test_a_lead_sees_the_teams_sessions_and_runs_nothing_in_them(
+    tenants: tuple[Tenant, Tenant], danas_session: int, stack: Standalone
+) -> None:
+    _, ana = tenants
+    anas_session = ana.open_session()
+    lee = stack.user("lee")
+    with HubSession(stack.address, lee.name, lee.password) as hub:
+        overseeing, ordinary = hub.token(*GATEWAY_SCOPES, "custom:sparkyard:oversee"), hub.token()
+    path = f"/sessions/{danas_session}"
+    with httpx.Client(base_url=stack.gateway, headers={"Authorization": f"token {overseeing}"}, timeout=180) as lead:
+        assert [it["id"] for it in lead.get("/sessions").json()["sessions"]] == [danas_session]
+        assert lead.get(f"{path}/statements/0").json()["output"]["data"] == {"text/plain": DANA_ONLY}
+        assert lead.get(f"/spark-ui/{danas_session}/jobs/").status_code == 200
+        refused = lead.post(f"{path}/statements", json={"code": "1"})
+        assert refused.status_code == 403
+        assert "dana alone" in refused.json()["msg"]
+        # Ana is of another team.
+        assert lead.get(f"/sessions/{anas_session}").status_code == 404
+    with httpx.Client(base_url=stack.gateway, headers={"Authorization": f"token {ordinary}"}, timeout=180) as notebook:
+        assert notebook.get(path).status_code == 404
+    ana.gateway.delete(f"/sessions/{anas_session}")
+
+
+def test_a_pipeline_has_sessions_of_its_own(tenants: tuple[Tenant, Tenant], stack: Standalone) -> None:
+    dana, _ = tenants
+    token = (stack.home / "hub" / "service_tokens" / "nightly").read_text().strip()
+    with httpx.Client(base_url=stack.gateway, headers={"Authorization": f"token {token}"}, timeout=180) as pipeline:
+        made = pipeline.post("/sessions", json={"kind": "pyspark", "profile": "small", "name": "load"})
+        assert made.status_code == 201, made.text
+        number = made.json()["id"]
+        assert made.json()["owner"] == "service:nightly"
+        code = "import os; print(os.getuid(), spark.range(10).count())"
+        path = f"/sessions/{number}/statements"
+        statement = pipeline.post(path, json={"code": code}).json()
+        while statement["state"] not in ("available", "cancelled"):
+            statement = pipeline.get(f"{path}/{statement['id']}", params={"wait": 60}).json()
+        uid, count = statement["output"]["data"]["text/plain"].split()
+        assert count == "10"
+        assert int(uid) == (stack.home / "users" / "service~~nightly").stat().st_uid
+        assert dana.gateway.get(f"/sessions/{number}").status_code == 404
+        # At the hub the token opens nothing but the gateway.
+        for what in ("users", "users/dana", "services", "groups", "proxy", "info"):
+            answer = httpx.get(
+                f"{stack.address}/hub/api/{what}", headers={"Authorization": f"token {token}"}, timeout=30
+            )
+            assert answer.status_code in {403, 404}, what
+        assert pipeline.delete(f"/sessions/{number}").json() == {"msg": "deleted"}
+
+
 def test_what_the_catalog_does_not_grant_is_refused_with_a_sentence(tenants: tuple[Tenant, Tenant]) -> None:
     dana, ana = tenants
     for tenant, body, key in (

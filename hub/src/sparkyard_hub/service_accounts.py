@@ -8,7 +8,7 @@ import copy
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
@@ -30,7 +30,7 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
     `homes` is set on one machine: an account has a home there, whose owner its drivers run as.
     """
     accounts = [name for name in load(catalog).service_accounts if _has_token(tokens, name)]
-    _check_names(accounts, [str(each.get("name")) for each in _made(c.JupyterHub.services)])
+    _check_names(accounts, [str(service.get("name")) for service in _set_so_far(c.JupyterHub.services)])
     for name in accounts:
         token = secret_of(tokens / name)
         if len(token) < SHORTEST_TOKEN:
@@ -39,15 +39,15 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
         if homes is not None:
             make_home(homes, f"{SERVICE_PREFIX}{name}", own_uids=why_shared_uid(homes) is None)
     if accounts:
-        # Not by append: the hub applies what was appended twice, and takes no role twice.
+        # Set, not appended: JupyterHub applies what was appended twice, and takes no role twice.
         role = {"name": ROLE, "services": accounts, "scopes": [USE_GATEWAY]}
-        c.JupyterHub.load_roles = [*_made(c.JupyterHub.load_roles), role]
+        c.JupyterHub.load_roles = [*_set_so_far(c.JupyterHub.load_roles), role]
 
 
-def _made(value: object) -> list[dict[str, Any]]:
+def _set_so_far(value: object) -> list[dict[str, object]]:
     # What was only appended so far is a value that is yet to be made; making it would end that, so a copy is made.
     made = copy.deepcopy(value).get_value([]) if isinstance(value, LazyConfigValue) else value
-    return made if isinstance(made, list) else []
+    return list(made) if isinstance(made, list) else []
 
 
 def _has_token(tokens: Path, name: str) -> bool:

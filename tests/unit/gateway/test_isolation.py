@@ -33,7 +33,9 @@ grouped = pytest.mark.skipif(find_hierarchy() is None, reason="no cgroups can be
 pytestmark = as_root
 
 until = partial(until_soon, seconds=60)
-HOMES = {"alice": 61001, "bob": 61002, "service~~etl": 61003}
+FIRST = 100_000 + 4 * (os.getpid() % 50_000)
+"""System users that nobody else on this machine has: some cells here end all that is their user's."""
+HOMES = {"alice": FIRST, "bob": FIRST + 1, "service~~etl": FIRST + 2}
 
 
 def _gateway(hub, *options: str, on_exit: str = "--stop-drivers-on-exit") -> RunningGateway:
@@ -186,12 +188,12 @@ def test_the_environment_is_scrubbed_and_there_is_no_way_up(gateway, mallory, ho
         assert name not in names
     assert "token" not in value(mallory, hostile, "open('/proc/self/environ').read()").lower()
     assert "bootstrap-fd" in value(mallory, hostile, "open('/proc/self/cmdline').read()")
-    assert value(mallory, hostile, "os.getresuid() + os.getresgid()") == str((61001,) * 6)
+    assert value(mallory, hostile, "os.getresuid() + os.getresgid()") == str((FIRST,) * 6)
     for up in (
         "os.setuid(0)",
         "os.setgid(0)",
         "os.setgroups([0])",
-        "os.setuid(61002)",
+        f"os.setuid({FIRST + 1})",
         "os.chroot('.')",
         "os.nice(-5)",
     ):
@@ -214,7 +216,7 @@ def test_to_kill_all_kills_ones_own(gateway, mallory, victim, bobs):
 def test_a_service_accounts_driver_runs_as_a_system_user_of_its_own(gateway, mallory, hostile):
     with client(gateway, "token-of-etl") as etl:
         session = new_session(etl)
-        assert value(etl, session, "os.getuid()") == "61003"
+        assert value(etl, session, "os.getuid()") == str(FIRST + 2)
         assert refused(etl, session, f"open({str(gateway._folder / 'homes' / 'alice' / 'secret')!r}).read()") == (
             "PermissionError"
         )

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from sparkyard_gateway.backends.cgroups import find_hierarchy
+from sparkyard_gateway.backends import processes
+from sparkyard_gateway.backends.cgroups import Hierarchy, find_hierarchy
 from sparkyard_gateway.backends.fences import Fence, Fences
 from sparkyard_gateway.backends.limits import MIB, Limits, limited, limits_of, prlimit
 from sparkyard_gateway.backends.usage import Usage, usage_by_leader
@@ -182,3 +183,50 @@ async def test_who_is_over_is_told_of_and_its_end_takes_the_fence_away():
     await fences.end(1)
     assert fences.verdict(1) is None
     await fences.end(1)
+
+
+def test_groups_that_a_dead_gateway_left_go_and_those_in_use_stay(tmp_path):
+    _files(tmp_path, "cgroup.subtree_control")
+    hierarchy = Hierarchy(dict.fromkeys(("memory", "pids"), tmp_path), 2)
+    for name in ("sparkyard-dead-1", "sparkyard-new-1", "sparkyard-busy-1", "somebody-elses"):
+        _files(tmp_path / name)
+    (tmp_path / "sparkyard-busy-1" / "cgroup.procs").write_text("1")  # as the kernel, a folder with files refuses
+    for name in ("sparkyard-dead-1", "sparkyard-busy-1", "somebody-elses"):
+        os.utime(tmp_path / name, (0, 0))
+    hierarchy.tidy()
+    left = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert left == {"sparkyard-new-1", "sparkyard-busy-1", "somebody-elses"}
+
+
+@pytest.mark.skipif(find_hierarchy() is None, reason="no cgroups can be made here")
+async def test_what_hides_ends_with_its_group_and_the_group_goes():
+    fences = Fences(f"test{os.getpid()}", lambda _number: None)
+    script = (
+        "import os, time\n"
+        "if not os.fork():\n"
+        "    os.setsid(); os.chdir('/')\n"
+        "    if not os.fork(): print(os.getpid(), flush=True); time.sleep(300)\n"
+        "else: time.sleep(300)\n"
+    )
+    fence = fences.make(1, {})
+    gate = subprocess.Popen(
+        ["sh", "-c", 'read _; exec "$0" -c "$1"', sys.executable, script],
+        start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    fence.enter(gate.pid)
+    assert gate.stdin is not None
+    assert gate.stdout is not None
+    gate.stdin.write("\n")
+    gate.stdin.close()
+    hidden = int(gate.stdout.readline())
+    assert os.getsid(hidden) != gate.pid
+    assert fence.group is not None
+    assert {gate.pid, hidden} <= set(fence.group.members())
+    await fences.end(1)
+    gate.wait()
+    gate.stdout.close()
+    deadline = time.monotonic() + 30
+    while processes.stamp(hidden) is not None:
+        assert time.monotonic() < deadline, "what hid lives on"
+    assert not fence.group.memory.exists()
+    assert not fence.group.pids.exists()

@@ -1,5 +1,8 @@
 """The catalog's service accounts as services of the hub: only with a token, and with one scope."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from jupyterhub.app import JupyterHub
 from traitlets.config import Config
@@ -66,13 +69,31 @@ def test_the_hub_that_is_made_of_it(tokens, settings):
     hub = JupyterHub(config=c)
     assert [service["name"] for service in hub.services] == ["gateway", "nightly"]
     assert [role["name"] for role in hub.load_roles] == ["sparkyard-service-accounts"]
+    # JupyterHub merges a configuration into itself as it starts, and takes no role twice.
+    hub.update_config(c)
+    assert [role["name"] for role in hub.load_roles] == ["sparkyard-service-accounts"]
+
+
+def test_roles_of_the_deployments_stay(tokens, settings):
+    (tokens / "nightly").write_text(TOKEN)
+    for given in ("set", "appended"):
+        c = Config()
+        if given == "set":
+            c.JupyterHub.load_roles = [{"name": "theirs"}]
+        else:
+            c.JupyterHub.load_roles.append({"name": "theirs"})
+        configure(c, settings(catalog=ROOT / "catalog.yaml", service_tokens_dir=tokens))
+        names = [role["name"] for role in JupyterHub(config=c).load_roles]
+        assert names == ["theirs", "sparkyard-service-accounts"]
 
 
 @pytest.mark.skipif(uids.why_not() is not None, reason=f"users have no uids of their own here: {uids.why_not()}")
 def test_on_one_machine_it_has_a_home_and_a_uid_of_its_own(tokens, tmp_path_factory):
     (tokens / "nightly").write_text(TOKEN)
     homes = tmp_path_factory.mktemp("homes")
-    for folder in (homes, *homes.parents[:2]):
+    for folder in (homes, *homes.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
         folder.chmod(0o711)
     configured(tokens, homes)
     found = (homes / "service~~nightly").stat()

@@ -12,6 +12,7 @@ every process however it hides (another session, another folder, another name), 
 import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from sparkyard_gateway.backends.limits import Limits
 
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids")
+PREFIX = "sparkyard-"
+"""What the name of every group begins with."""
+LEFT_BEHIND_SECONDS = 300.0
+"""After which an empty group is not one that a driver is just about to enter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,12 @@ class Group:
             return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
         return False
 
-    def remove(self) -> None:
-        """Take the empty group away; one that isn't empty yet stays for the next time."""
+    def remove(self) -> bool:
+        """Take the empty group away. Returns whether it is gone: the kernel may need a moment for what just died."""
         for folder in {self.memory, self.pids}:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        return not (self.memory.exists() or self.pids.exists())
 
 
 class Hierarchy:
@@ -87,6 +93,14 @@ class Hierarchy:
     def group(self, name: str) -> Group:
         """The group of this name, whether it is there or not."""
         return Group(self._folders["memory"] / name, self._folders["pids"] / name, self.version)
+
+    def tidy(self) -> None:
+        """Remove what gateways left that died and never came back. A group with a process in it can't be removed."""
+        for folder in set(self._folders.values()):
+            for left in folder.glob(f"{PREFIX}*"):
+                with contextlib.suppress(OSError):
+                    if time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                        left.rmdir()
 
     def make(self, name: str, limits: Limits) -> Group:
         """Make a group, or take the one that is there. Raises OSError where the kernel won't have it."""
@@ -129,9 +143,9 @@ def _version_2(root: Path, places: dict[str, str]) -> Hierarchy | None:
 
 def _works(hierarchy: Hierarchy) -> bool:
     """A trial: that the folder can be written says nothing yet."""
-    trial = hierarchy.group(f"sparkyard-trial-{os.getpid()}")
+    trial = hierarchy.group(f"{PREFIX}trial-{os.getpid()}")
     try:
-        hierarchy.make(f"sparkyard-trial-{os.getpid()}", Limits(memory=1 << 30, processes=10))
+        hierarchy.make(f"{PREFIX}trial-{os.getpid()}", Limits(memory=1 << 30, processes=10))
     except OSError:
         return False
     finally:

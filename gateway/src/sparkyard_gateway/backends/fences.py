@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from sparkyard_gateway.backends import processes
-from sparkyard_gateway.backends.cgroups import Group, Hierarchy, find_hierarchy
+from sparkyard_gateway.backends.cgroups import PREFIX, Group, Hierarchy, find_hierarchy
 from sparkyard_gateway.backends.limits import (
     Limits,
     limited,
@@ -32,7 +32,9 @@ LOOK_SECONDS = 2.0
 FORCE_SECONDS = 10.0
 """How long the last processes of a group may take to die; they do in milliseconds, or are stuck."""
 LEISURE = 50
-"""How much longer than a look the pause after it is, at the least."""
+"""How much longer the pause after a look is than the CPU time that it took, at the least."""
+LONGEST_PAUSE_SECONDS = 10.0
+"""A machine that is overrun is when looking matters most."""
 
 log = structlog.get_logger(__name__)
 
@@ -79,14 +81,9 @@ class Fence:
                 self._verdict = too_much_memory(self.limits, used)
         return self._verdict
 
-    def kill(self) -> bool:
-        """End what is in the group, wherever it hides. Returns whether nothing was left."""
-        return self.group is None or self.group.kill()
-
-    def remove(self) -> None:
-        """The driver is gone for good."""
-        if self.group is not None:
-            self.group.remove()
+    def end(self) -> bool:
+        """End what is in the group, wherever it hides, and take the group away. Returns whether that is done."""
+        return self.group is None or (self.group.kill() and self.group.remove())
 
 
 def fences_for(
@@ -118,6 +115,8 @@ class Fences:
         self._hierarchy = hierarchy()
         self._fences: dict[int, Fence] = {}
         self._guard: asyncio.Task[None] | None = None
+        if self._hierarchy is not None:
+            self._hierarchy.tidy()
         log.info("drivers_are_fenced", by="cgroups" if self._hierarchy else "looking", limits=bool(prlimit()))
 
     def make(self, number: int, conf: Mapping[str, str]) -> Fence:
@@ -158,23 +157,28 @@ class Fences:
         if fence is not None:
             loop = asyncio.get_running_loop()
             end = loop.time() + FORCE_SECONDS
-            while not fence.kill() and loop.time() < end:  # noqa: ASYNC110 - the kernel has no event for it
+            while not fence.end() and loop.time() < end:  # noqa: ASYNC110 - the kernel has no event for it
                 await asyncio.sleep(processes.POLL_SECONDS)
-            fence.remove()
 
     async def _look_after(self) -> None:
         """Until no driver is left."""
         while self._fences:
-            begun = time.monotonic()
+            cost = 0.0
             if any(fence.group is None for fence in self._fences.values()):
-                seen = await asyncio.to_thread(usage_by_leader)
+                seen, cost = await asyncio.to_thread(_timed_look)
                 for number, fence in list(self._fences.items()):
                     mine = seen.get(fence.pid, []) if fence.pid is not None and fence.group is None else []
                     if await asyncio.to_thread(fence.look, mine) is not None:
                         log.warning("driver_over_its_limits", session=number, why=fence.verdict)
                         self._over(number)
             # Many drivers take long to look at, and looking must not become the load itself.
-            await asyncio.sleep(max(LOOK_SECONDS, LEISURE * (time.monotonic() - begun)))
+            await asyncio.sleep(min(max(LOOK_SECONDS, LEISURE * cost), LONGEST_PAUSE_SECONDS))
 
     def _group_name(self, number: int) -> str:
-        return f"sparkyard-{self._name}-{number}"
+        return f"{PREFIX}{self._name}-{number}"
+
+
+def _timed_look() -> tuple[dict[int, list[Usage]], float]:
+    """What all use, and the CPU seconds that it took to see it: on a busy machine time on the clock says little."""
+    begun = time.thread_time()
+    return usage_by_leader(), time.thread_time() - begun
