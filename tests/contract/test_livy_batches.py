@@ -50,7 +50,8 @@ OTHER_WORDS = {
 
 
 def _recorded() -> list[Exchange]:
-    return transcripts.exchanges(RECORDED, "17") if RECORDED.is_dir() else []
+    # What has no request is a note: "batch state sequence polled every 50 ms".
+    return [each for each in transcripts.exchanges(RECORDED, "17") if each.method] if RECORDED.is_dir() else []
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_as_livy(ann, ours, recorded):
 def _same_shape(recorded: Exchange, answer: httpx.Response, ours: dict[str, int]) -> None:
     theirs = recorded.json
     if theirs is None:
-        assert answer.content == b""
+        assert not recorded.whole or answer.content == b""
         return
     mine = answer.json()
     assert type(mine) is type(theirs)

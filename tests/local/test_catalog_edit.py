@@ -33,7 +33,7 @@ def test_an_edit_appears_without_a_restart_and_a_broken_one_is_refused(
     finally:
         stack.catalog.write_text(good)
     visitor.goto(f"{stack.address}/hub/spawn")
-    expect(visitor.get_by_role("radio", name=re.compile("^Small"))).to_have_count(2)
+    expect(visitor.get_by_role("radio", name=re.compile("^Small"))).to_have_count(3)
 
 
 def test_an_option_in_the_address_that_is_not_granted_is_refused(visitor: Page, stack: Standalone, ana: User) -> None:

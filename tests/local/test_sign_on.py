@@ -15,15 +15,15 @@ def test_a_person_signs_in_and_is_shown_the_profiles_of_their_groups(
     sign_in(visitor, stack.address, dana.name, dana.password)
 
     expect(visitor.get_by_role("heading", name="Choose a profile")).to_be_visible()
-    expect(visitor.get_by_role("radio")).to_have_count(3)
-    expect(visitor.get_by_role("radio", name=re.compile("^Small"))).to_have_count(2)
+    expect(visitor.get_by_role("radio")).to_have_count(4)
+    expect(visitor.get_by_role("radio", name=re.compile("^Small"))).to_have_count(3)
     expect(visitor.get_by_role("radio", name=re.compile("^Large"))).to_be_visible()
 
 
 def test_an_analyst_is_not_shown_the_profile_of_another_group(visitor: Page, stack: Standalone, ana: User) -> None:
     sign_in(visitor, stack.address, ana.name, ana.password)
 
-    expect(visitor.get_by_role("radio")).to_have_count(2)
+    expect(visitor.get_by_role("radio")).to_have_count(3)
     expect(visitor.get_by_text("Large", exact=True)).to_have_count(0)
 
 

@@ -38,8 +38,6 @@ HEADER = "a token in a header is never sent by another site's page, so no furthe
 HARMLESS = "Livy's interpreter dies of it; ours does not"
 CANCELS = "a cancel reaches plain Python at once, and what it says is true"
 PART = "recorded in part: this much of it"
-SCALA = True
-"""Whether drivers run Scala. Where they do, file 14 is asked, and what is recorded of Scala elsewhere compared."""
 
 OTHERWISE: dict[str, Otherwise] = {
     # The server
@@ -220,21 +218,19 @@ OTHERWISE: dict[str, Otherwise] = {
     ),
 }
 
-if not SCALA:
-    for _title in (
-        "05: result of: kind given: spark, in a pyspark session",
-        "05: result of: kind given: scala (alias)",
-        "08: result of: a spark (scala) statement after the python death: sc was stopped by the dying shell",
-        "16: result of: with kind spark",
-    ):
-        OTHERWISE[_title] = Otherwise("drivers run no Scala", expect={"output.status": "error"})
-    for _title in (
-        "10: spark: sc.",
-        "10: spark: math.a",
-        "10: kind as number in quotes and cursor missing",
-        "10: cursor as a string",
-    ):
-        OTHERWISE[_title] = Otherwise("drivers run no Scala", expect={"candidates": []})
+OTHERWISE |= {
+    "08: result of: a spark (scala) statement after the python death: sc was stopped by the dying shell": Otherwise(
+        HARMLESS, expect={"state": "available", "output.status": "ok"}
+    ),
+    "10: spark: sc.": Otherwise("what a member is called, without those that every object has"),
+    "14: result of: compile error": Otherwise(
+        "the same error, at the line of the cell",
+        expect={"output.status": "error", "output.evalue": re.compile("type mismatch")},
+    ),
+    "14: result of: %table inconsistent": Otherwise(
+        "a table whose column is text, where Livy has an error", expect={"output.status": "ok"}
+    ),
+}
 
 NOT_ASKED: dict[str, str] = {
     "04: state sequence polled every 20 ms (seconds since polling began; session was POSTed just before)": (
@@ -256,6 +252,3 @@ NOT_ASKED: dict[str, str] = {
 
 ASKED_ELSEWHERE = {"17": "batches have tests of their own"}
 """Whole files."""
-
-if not SCALA:
-    ASKED_ELSEWHERE["14"] = "statements in Scala: drivers run none"

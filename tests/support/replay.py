@@ -145,7 +145,8 @@ class Replay:
                 assert value.search(str(found)), (path, found)
             else:
                 assert found == value, (path, found)
-        if answer.status_code >= 400 and answer.content:
+        in_json = answer.headers.get("Content-Type", "").startswith("application/json")
+        if answer.status_code >= 400 and answer.content and in_json:
             said = answer.json()
             assert said if isinstance(said, str) else said["msg"]
 

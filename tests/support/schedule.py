@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 
-from support.deviations import NOT_ASKED, SCALA
+from support.deviations import NOT_ASKED
 from support.replay import Replay, Step
 from support.transcripts import RECORDED, Exchange, exchanges
 
@@ -189,10 +189,9 @@ def _spark() -> Iterator[Step]:
     yield _fifteen_stands_for_sixteen
     yield from _file("16", "with kind pyspark", "result of: read it from sql")
     yield _end_all
-    if SCALA:
-        yield _fourteen
-        yield from _file("14")
-        yield _end_all
+    yield _fourteen
+    yield from _file("14")
+    yield _end_all
     yield from (*_file("20"), *_file("24"))
 
 

@@ -39,7 +39,7 @@ class Records:
                 raise
         record = await self._store.session(number)
         # One that was deleted and whose driver has not gone yet is found when it has: its log is still being written.
-        if record is None or record.removed_at is None or record.ended_at is None:
+        if record is None or record.ended_at is None:
             raise SessionNotFound(reference)
         session = LiveSession.of(record)
         if record.ended_at < self._oldest() or not may_see(caller, session):

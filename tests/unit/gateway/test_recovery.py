@@ -96,7 +96,7 @@ def test_killed_while_starts_are_queued_starts_each_once(mortal, alice):
     mortal.start()
     assert [each["id"] for each in alice.get("/sessions").json()["sessions"]] == numbers
     for number in numbers:
-        until(lambda number=number: alice.get(f"/sessions/{number}/state").json()["state"] == "idle", 60)
+        until(lambda number=number: alice.get(f"/sessions/{number}/state").json()["state"] == "idle", 120)
         pid = driver_pid(alice, number)
         assert processes.working_in(mortal._folder / "state" / "sessions" / str(number) / "work") == [pid]
 
