@@ -223,6 +223,7 @@ OTHERWISE |= {
         HARMLESS, expect={"state": "available", "output.status": "ok"}
     ),
     "10: spark: sc.": Otherwise("what a member is called, without those that every object has"),
+    "10: spark: math.a": Otherwise("likewise"),
     "14: result of: compile error": Otherwise(
         "the same error, at the line of the cell",
         expect={"output.status": "error", "output.evalue": re.compile("type mismatch")},
