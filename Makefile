@@ -7,6 +7,8 @@ PORT ?= 8000
 PYTEST := $(VENV)/pytest
 # Most of the tests' time is waiting, so three share two cores well; a file's tests stay together, for their fixtures.
 SIDE_BY_SIDE := -n 3 --dist loadfile
+# `make test` tries what failed once more and names it (docs/decisions/0029-tried-once-more.md).
+ONCE_MORE := --reruns 1 --reruns-delay 2 -rfER
 
 .PHONY: help setup up down test check lint types imports unit contract local bench docs lock clean
 
@@ -27,8 +29,8 @@ setup-test:
 
 test: setup-test ## Everything: lint, types, imports, unit, contract, and the stories in a real browser
 	@$(MAKE) --no-print-directory lint types imports
-	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/contract
-	$(PYTEST) tests/local
+	$(PYTEST) $(SIDE_BY_SIDE) $(ONCE_MORE) tests/unit tests/contract
+	$(PYTEST) $(ONCE_MORE) tests/local
 
 check: setup-test ## The quick part of the tests: lint, types, imports, unit, contract
 	@$(MAKE) --no-print-directory lint types imports

@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -14,6 +12,7 @@ from jupyter_client.manager import KernelManager
 
 from support import running_gateway
 from support.running_gateway import TOKEN, RunningGateway
+from support.waiting import until
 
 pytestmark = pytest.mark.spark
 
@@ -88,13 +87,6 @@ def interrupt_when_it_runs(kernel: BlockingKernelClient, gateway: RunningGateway
     until(lambda: newest()["state"] == "cancelled")
     while kernel.get_iopub_msg(timeout=30)["content"].get("execution_state") != "idle":
         pass
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "it never became true"
-        time.sleep(0.05)
 
 
 def test_a_notebooks_work(kernel, gateway):

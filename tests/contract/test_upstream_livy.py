@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from support import hub_stand_in, tls
 from support.hub_stand_in import HubStandIn
 from support.running_gateway import RunningGateway
 from support.upstream_livy import UpstreamLivy, gateway_before
+from support.waiting import until
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
@@ -41,15 +42,6 @@ time.sleep(600)
 NEW_TOKEN = "t" * 43
 COUNT = itertools.count()
 T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], seconds: float = 120) -> T:
-    """Wait for a condition, for a time that a busy machine may need."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.1)
-    return found
 
 
 def kill(gateway: RunningGateway) -> None:

@@ -9,7 +9,10 @@ import sys
 import httpx
 import pytest
 
+from support.waiting import until
+
 from .conftest import CATALOG, StartGateway, client, new_session, run
+from .test_connections import events
 
 
 def test_the_hubs_path_is_the_same_application(as_alice):
@@ -207,8 +210,11 @@ def test_a_client_that_breaks_off_in_the_midst_does_no_harm(gateway, as_alice):
 
 def test_the_gateways_log_is_json_and_names_session_and_user(gateway, as_alice):
     session = new_session(as_alice)
-    lines = [json.loads(line) for line in gateway.log.splitlines() if line.startswith("{")]
-    created = next(line for line in lines if line["event"] == "session_created" and line["session"] == session)
+
+    def lines():
+        return [line for line in events(gateway) if line["event"] == "session_created" and line["session"] == session]
+
+    (created,) = until(lines)
     assert (created["user"], created["profile"], created["level"]) == ("alice", "small", "info")
     as_alice.delete(f"/sessions/{session}")
 

@@ -49,7 +49,8 @@ def rest(connection: socket.socket) -> bytes:
 
 
 def events(gateway: RunningGateway) -> list[dict[str, object]]:
-    return [json.loads(line) for line in gateway.log.splitlines() if line.startswith("{")]
+    """What it has logged so far: whole lines, each of which may come after the answer that it tells of."""
+    return [json.loads(line) for line in gateway.log.splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n"]
 
 
 def metric(client, name: str) -> float:

@@ -5,7 +5,7 @@ import hashlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sparkyard_gateway.driver.bootstrap import Bootstrap
 from sparkyard_gateway.driver.journal import Journal
 from sparkyard_gateway.driver.link import Link
 from support.driver_peer import TOKEN, DriverPeer
+from support.waiting import until
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -50,13 +51,6 @@ def linked(peer: DriverPeer, tmp_path: Path) -> Iterator[Linked]:
     both = Linked(peer, tmp_path)
     yield both
     both.link.close(0)
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.01)
 
 
 def test_it_says_hello_with_its_token_and_epoch(peer: DriverPeer, linked: Linked) -> None:

@@ -12,6 +12,7 @@ from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrd
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.submission import Terms, batch_name
 from sparkyard_gateway.backends.upstream import UpstreamAway, UpstreamRefused
+from support.waiting import until_async as until
 
 NAME = batch_name("n", 7, 1)
 
@@ -96,12 +97,6 @@ def order() -> DriverOrder:
         session_id=7, epoch=1, owner="ann", url="wss://g/driver/v1/7", token="c", kind="pyspark", app_name="a", conf={},
         cores=1,
     )  # fmt: skip
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

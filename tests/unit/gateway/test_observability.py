@@ -128,7 +128,7 @@ def test_a_request_that_waits_is_counted_but_not_timed(start_gateway):
 def test_a_request_has_a_number_in_its_answer_and_in_the_log(gateway, as_alice):
     given = as_alice.post("/sessions/nosuch/stop", headers={"X-Request-Id": "proxy-7.a"})
     assert given.headers["X-Request-Id"] == "proxy-7.a"
-    (line,) = [each for each in events(gateway) if each.get("request") == "proxy-7.a"]
+    (line,) = until(lambda: [each for each in events(gateway) if each.get("request") == "proxy-7.a"])
     assert (line["event"], line["method"], line["status"]) == ("request", "POST", 404)
     assert (line["route"], line["user"]) == ("/sessions/{session}/stop", "alice")
     for junk in ("", "x y", "a" * 65, 'a"b', "é"):
@@ -143,9 +143,13 @@ def test_every_line_about_a_session_names_its_owner_and_who_asked(gateway, as_al
     assert as_ada.post(f"/sessions/{session}/interrupt").json() == {"msg": "interrupted"}
     os.kill(pid, signal.SIGKILL)
     until(lambda: as_alice.get(f"/sessions/{session}").json()["state"] == "dead")
-    about = [each for each in events(gateway) if each.get("session") == session]
-    kinds = {each["event"] for each in about}
-    assert {"session_created", "driver_connected", "session_ready", "driver_disconnected", "session_died"} <= kinds
+    told = {"session_created", "driver_connected", "session_ready", "driver_disconnected", "session_died"}
+
+    def lines():
+        return [each for each in events(gateway) if each.get("session") == session]
+
+    until(lambda: told <= {each["event"] for each in lines()})
+    about = lines()
     assert {each.get("user") for each in about} == {"alice"}
     (asked,) = [each for each in about if each["event"] == "request" and each["route"].endswith("/interrupt")]
     assert asked["by"] == "ada"

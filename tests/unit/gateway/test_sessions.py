@@ -2,13 +2,13 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from support.running_gateway import RunningGateway
+from support.waiting import until
 
 from .conftest import StartGateway, client, new_session, run
 
@@ -17,14 +17,6 @@ LIVY_FIELDS = [
     "driverMemory", "driverCores", "executorMemory", "executorCores", "conf", "archives", "files",
     "heartbeatTimeoutInSecond", "jars", "numExecutors", "pyFiles", "queue",
 ]  # fmt: skip
-
-
-def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never became true"
-        time.sleep(0.02)
-    return found
 
 
 def driver_pid(client: httpx.Client, session: int) -> int:

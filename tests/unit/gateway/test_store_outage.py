@@ -1,6 +1,5 @@
 """The database goes away and comes back: callers are told, what nobody waits for is kept, and nothing is done twice."""
 
-import asyncio
 import dataclasses
 import sqlite3
 import time
@@ -13,6 +12,7 @@ from sparkyard_gateway.store import database as database_module
 from sparkyard_gateway.store.database import Database, database_url
 from sparkyard_gateway.store.models import Event
 from sparkyard_gateway.store.repository import Store
+from support.waiting import until_async as until
 
 from .test_store import NEW, _statement
 
@@ -25,13 +25,6 @@ async def at(postgres, tmp_path):
     made.open()
     yield Store(made)
     await made.close()
-
-
-async def until(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never became true"
-        await asyncio.sleep(0.02)
 
 
 async def test_a_locked_file_is_waited_for_in_order(tmp_path):
