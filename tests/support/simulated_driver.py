@@ -107,13 +107,7 @@ class SimulatedDriver:
     def hear(self, message: dict[str, Any]) -> None:
         kind = message["t"]
         if kind == "execute":
-            number = message["statement"]
-            if number in self.known:
-                for each in self.journal:
-                    if each["t"] == "done" and each["statement"] == number:
-                        self.say(**each)
-                return
-            self.known[number] = asyncio.create_task(self.execute(number, message["code"]))
+            self.submit(message["statement"], message["code"])
         elif kind == "cancel":
             task = self.known.get(message["statement"])
             if task is not None:
@@ -122,8 +116,18 @@ class SimulatedDriver:
             self.say(t="completion", request=message["request"], candidates=["spark"], cursor_start=0, cursor_end=2)
         elif kind == "ack":
             self.acked = max(self.acked, message["seq"])
+        elif kind == "taken":
+            os.environ["USER"] = message["owner"]
         elif kind == "shutdown" and self.bootstrap["app_name"] != "deaf":
             os._exit(0)
+
+    def submit(self, number: int, code: str) -> None:
+        if number in self.known:
+            for each in self.journal:
+                if each["t"] == "done" and each["statement"] == number:
+                    self.say(**each)
+            return
+        self.known[number] = asyncio.create_task(self.execute(number, code))
 
     async def execute(self, number: int, code: str) -> None:
         async with self.queue:

@@ -11,7 +11,7 @@ import httpx
 import structlog
 
 from sparkyard_catalog import CatalogFile
-from sparkyard_gateway import readings
+from sparkyard_gateway import memory, readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.event_logs import EventLogs
@@ -32,6 +32,7 @@ from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.history import History
 from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.pool import Pool
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
 from sparkyard_gateway.sessions import Sessions
@@ -203,7 +204,10 @@ def build(settings: Settings) -> Gateway:
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
     reconciler = Reconciler(settings, store, sessions, backends, identities)
     reconciler.chores.append(history.tidy)
-    readings.register(metrics, sessions, batches, store, catalog)
+    pool = Pool(settings, store, sessions, catalog, metrics, local, event_logs, memory.available)
+    sessions.warm = pool
+    reconciler.rounds.append(pool.sweep)
+    readings.register(metrics, sessions, batches, store, catalog, pool)
     return Gateway(
         settings=settings,
         catalog=catalog,

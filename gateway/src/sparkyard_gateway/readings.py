@@ -5,16 +5,20 @@ from collections import Counter
 from sparkyard_catalog import CatalogFile
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.metrics import Metrics
+from sparkyard_gateway.pool import Pool
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import BatchState, SessionState, StatementState
+from sparkyard_gateway.store.models import NOBODY
 from sparkyard_gateway.store.repository import Store
 
 
-def register(metrics: Metrics, sessions: Sessions, batches: Batches, store: Store, catalog: CatalogFile) -> None:
+def register(
+    metrics: Metrics, sessions: Sessions, batches: Batches, store: Store, catalog: CatalogFile, pool: Pool
+) -> None:
     """Have them counted at each reading."""
 
     def states() -> dict[str, float]:
-        counts = Counter(session.state for session in sessions.live.values())
+        counts = Counter(session.state for session in sessions.live.values() if session.owner != NOBODY)
         return {state: counts[state] for state in SessionState}
 
     def batch_states() -> dict[str, float]:
@@ -36,6 +40,9 @@ def register(metrics: Metrics, sessions: Sessions, batches: Batches, store: Stor
         None,
         lambda: {"": sessions.starts.waiting},
     )
+    metrics.reading("warm_drivers_idle", "Warm drivers that may be taken, by profile.", "profile", pool.idle)
+    metrics.reading("warm_drivers_starting", "Warm drivers that are starting, by profile.", "profile", pool.starting)
+    metrics.reading("warm_drivers_wanted", "How many warm drivers the catalog asks for.", "profile", pool.asked_for)
     metrics.reading("store_healthy", "1 while the database takes writes.", None, lambda: {"": store.healthy})
     metrics.reading(
         "catalog_in_force",

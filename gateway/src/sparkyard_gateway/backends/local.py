@@ -4,7 +4,8 @@ What a driver gets, and nothing else:
     folder        <sessions>/<id>/work, for it alone (0700), gone when the session is; its log stands beside it
     environment   the few variables of `_environment`, none of the gateway's own
     token         in the bootstrap, through an inherited descriptor: not in its environment, arguments or Spark conf
-    identity      where the gateway is root: the owner of its user's home, no further groups
+    identity      where the gateway is root: the owner of its user's home, no further groups; a warm driver, whose user
+                  is not known when it starts, has a uid of its own (`warm_uids`)
     network       everything of Spark's listens on 127.0.0.1
 """
 
@@ -23,11 +24,13 @@ from pathlib import Path
 import structlog
 
 from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
-from sparkyard_gateway.backends import processes
+from sparkyard_gateway.backends import processes, warm_uids
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.user_names import name_library, named
+from sparkyard_gateway.backends.warm_uids import WarmUids
+from sparkyard_gateway.store.models import NOBODY
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
@@ -35,8 +38,15 @@ LEFT_BEHIND_SECONDS = 60.0
 OOM_SCORE = "500"
 """When memory runs out the kernel shall take a driver, not the gateway or the hub."""
 
+OWN_PYTHON = Path(sys.executable)
+"""What runs drivers where the catalog names nothing else for their image."""
+ANY_UID = 65534
+"""Tells whether users' processes can have uids of their own at all."""
+
 FILE_LISTS = ("spark.jars", "spark.submit.pyFiles", "spark.files", "spark.archives")
 """The settings that hold addresses, some of which may lie in the owner's home."""
+
+USER_NAMES = ("USER", "LOGNAME", "SPARK_USER", "HADOOP_USER_NAME")
 
 _PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
 
@@ -69,6 +79,7 @@ class LocalBackend:
         self._memory_limit = memory_limit_mib
         self._program = program
         self._watches: dict[int, processes.Watch] = {}
+        self._warm_uids = WarmUids(sessions_dir / "warm-uids")
         self._probed: dict[tuple[int, Path], bool] = {}
         sessions_dir.mkdir(parents=True, exist_ok=True)
         # Others may pass through to a folder of their own, and list nothing.
@@ -78,8 +89,11 @@ class LocalBackend:
 
     async def start(self, order: DriverOrder) -> Handle:
         """Start the driver program under the user's uid, with its bootstrap on an inherited descriptor."""
-        python = order.python or Path(sys.executable)
-        identity = await asyncio.to_thread(self._identity, order.owner, python)
+        python = order.python or OWN_PYTHON
+        if order.owner == NOBODY:
+            identity = await asyncio.to_thread(self._nobodys, order.number, python)
+        else:
+            identity = await asyncio.to_thread(self._identity, order.owner, python)
         try:
             pid = await asyncio.to_thread(self._spawn, order, python, identity)
         except OSError as error:
@@ -101,6 +115,8 @@ class LocalBackend:
 
     def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None) -> int:
         folder, work = self._make_folders(order.session_id, identity)
+        if identity is not None and warm_uids.is_warm(identity.uid):
+            warm_uids.note(folder, identity.uid)
         history = self._history(order, identity)
         bootstrap = {
             "session": order.session_id,
@@ -183,8 +199,9 @@ class LocalBackend:
         """The settings of its event log; none where the catalog has its own idea of one."""
         if self._event_logs is None or any(key.startswith("spark.eventLog.") for key in order.conf):
             return {}
-        self._event_logs.prepare(order.owner, identity)
-        return self._event_logs.conf(order.owner)
+        logs, owner = self._event_logs, order.owner
+        folder = logs.warm_folder(order.number) if owner == NOBODY else logs.folder_of(owner)
+        return logs.conf(logs.make(folder, identity))
 
     def _environment(self, order: SparkOrder, python: Path, identity: Identity | None) -> dict[str, str]:
         work = self._work(order.number)
@@ -193,10 +210,8 @@ class LocalBackend:
             "LANG": os.environ.get("LANG", "C.UTF-8"),
             "HOME": str(work),
             "TMPDIR": str(work / "tmp"),
-            "USER": order.owner,
-            "LOGNAME": order.owner,
-            "SPARK_USER": order.owner,
-            "HADOOP_USER_NAME": order.owner,
+            # Of a warm driver they are not known yet, and could not be changed in its JVM.
+            **({} if order.owner == NOBODY else dict.fromkeys(USER_NAMES, order.owner)),
             "PYSPARK_PYTHON": str(python),
             "PYSPARK_DRIVER_PYTHON": str(python),
             "SPARK_LOCAL_DIRS": str(work / "tmp"),
@@ -232,13 +247,40 @@ class LocalBackend:
             return None
         return Identity(home.st_uid, home.st_gid, owner)
 
-    def _reachable(self, uid: int, gid: int, python: Path) -> bool:
+    def _nobodys(self, number: int, python: Path) -> Identity | None:
+        """Who a warm driver runs as: a uid that no other session ever has. Raises BackendError."""
+        if not self._drop or self._homes is None:
+            return None
+        uid = self._warm_uids.of(number)
+        if self._reachable(uid, uid, python, alike=warm_uids.FIRST):
+            return Identity(uid, uid, f"warm-{number}")
+        if self._reachable(ANY_UID, ANY_UID, python):
+            # Users' drivers do have uids of their own here: one that has not would read them all.
+            raise BackendError("This machine gives processes no uids as large as those of warm drivers.")
+        return None
+
+    def _reachable(self, uid: int, gid: int, python: Path, alike: int | None = None) -> bool:
         """Whether that system user can read the interpreter, the driver program and its folder, and has a name.
 
-        Where not, drivers run as the gateway's own user, and the log says so.
+        Where not, drivers run as the gateway's own user, and the log says so. What holds for one uid holds for all
+        that are `alike`.
         """
-        key = (uid, python)
+        key = (uid if alike is None else alike, python)
         if key not in self._probed:
+            readable = self._readable_by(uid, gid, python)
+            reached = readable and name_library() is not None
+            if not reached:
+                log.warning(
+                    "drivers_run_as_the_gateways_user",
+                    uid=uid,
+                    interpreter=str(python),
+                    why="libnss-wrapper is not installed" if readable else "it cannot read what it needs",
+                )
+            self._probed[key] = reached
+        return self._probed[key]
+
+    def _readable_by(self, uid: int, gid: int, python: Path) -> bool:
+        try:
             probe = subprocess.run(
                 [str(python), "-c", _PROBE, str(self._program), str(self._dir)],
                 user=uid,
@@ -250,16 +292,9 @@ class LocalBackend:
                 capture_output=True,
                 check=False,
             )
-            reached = probe.returncode == 0 and name_library() is not None
-            if not reached:
-                log.warning(
-                    "drivers_run_as_the_gateways_user",
-                    uid=uid,
-                    interpreter=str(python),
-                    why="libnss-wrapper is not installed" if probe.returncode == 0 else "it cannot read what it needs",
-                )
-            self._probed[key] = reached
-        return self._probed[key]
+        except OSError:  # no such interpreter, or no such uid in this container
+            return False
+        return probe.returncode == 0
 
     def _name_for(self, session_id: int, identity: Identity) -> dict[str, str]:
         """A name for a uid that /etc/passwd may not have: Hadoop's login fails without."""
@@ -317,6 +352,9 @@ class LocalBackend:
         for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if (uid := warm_uids.noted(self._folder(session_id))) is not None:
+            # It is this session's alone, so that nothing of it can hide.
+            await processes.end_all_of(uid)
 
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Looks who holds the listening socket: a driver could name a port of somebody else's."""
