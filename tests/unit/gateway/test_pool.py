@@ -4,13 +4,14 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from support.hub_stand_in import HubStandIn
 from support.running_gateway import RunningGateway
 
 from .conftest import CATALOG, SIMULATED, client, new_session, run
@@ -22,7 +23,7 @@ EVERYBODY = ("alice", "ada", "lee", "olga", "etl")
 
 def catalog(warm: int, **change: str) -> str:
     text = CATALOG + f"    sessions: {{warm: {warm}, idle_timeout: {{default: 1h, max: 12h}}}}\n"
-    for old, new in change.values() if not isinstance(change, dict) else change.items():
+    for old, new in change.items():
         assert old in text
         text = text.replace(old, new)
     return text
@@ -34,6 +35,7 @@ class Yard:
     def __init__(self, folder: Path, gateway: RunningGateway) -> None:
         self.folder = folder
         self.gateway = gateway
+        self._before: dict[str, float] = {}
 
     def edit(self, text: str) -> None:
         """As an admin saves the catalog."""
@@ -51,12 +53,16 @@ class Yard:
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name.removeprefix("sparkyard_gateway_"): float(value) for name, _, value in pairs}
 
-    def metric(self, name: str) -> float:
-        return self.metrics().get(name, 0.0)
+    def count_from_here(self) -> None:
+        self._before = self.metrics()
+
+    def counted(self, name: str) -> float:
+        """By how much a counter has grown in this test."""
+        return self.metrics().get(name, 0.0) - self._before.get(name, 0.0)
 
     @property
     def idle(self) -> float:
-        return self.metric('warm_drivers_idle{profile="small"}')
+        return self.metrics().get('warm_drivers_idle{profile="small"}', 0)
 
     def until_idle(self, count: int) -> None:
         until(lambda: self.idle == count, 60)
@@ -76,40 +82,38 @@ class Yard:
         return {int(str(number)): int(str(pid)) for number, pid in rows if pid is not None}
 
 
-StartYard = Callable[..., Yard]
+@pytest.fixture(scope="module")
+def shared(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    folder = tmp_path_factory.mktemp("yard")
+    (folder / "catalog.yaml").write_text(catalog(1))
+    (folder / "memory").write_text(str(64 * GIB))
+    gateway = RunningGateway(
+        folder, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(folder / "catalog.yaml"),
+        "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", "--max-sessions", "6",
+        module="support.gateway_with_memory",
+    )  # fmt: skip
+    gateway.extra_environment = {
+        "SPARKYARD_TEST_MEMORY": str(folder / "memory"),
+        "PYTHONPATH": str(SIMULATED.parents[1]),
+    }
+    gateway.start()
+    yield Yard(folder, gateway)
+    gateway.stop()
 
 
 @pytest.fixture
-def start_yard(hub, tmp_path: Path) -> Iterator[StartYard]:
-    started: list[Yard] = []
-
-    def start(*options: str, text: str) -> Yard:
-        (tmp_path / "catalog.yaml").write_text(text)
-        (tmp_path / "memory").write_text(str(64 * GIB))
-        gateway = RunningGateway(
-            tmp_path, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(tmp_path / "catalog.yaml"),
-            "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options,
-            module="support.gateway_with_memory",
-        )  # fmt: skip
-        gateway.extra_environment = {
-            "SPARKYARD_TEST_MEMORY": str(tmp_path / "memory"),
-            "PYTHONPATH": str(SIMULATED.parents[1]),
-        }
-        yard = Yard(tmp_path, gateway)
-        started.append(yard)
-        gateway.start()
-        return yard
-
-    yield start
-    for yard in started:
-        yard.gateway.stop()
-
-
-@pytest.fixture
-def yard(start_yard: StartYard) -> Yard:
-    made = start_yard(text=catalog(1))
-    made.until_idle(1)
-    return made
+def yard(shared: Yard) -> Yard:
+    """The gateway with one warm driver, and nothing else that lives."""
+    shared.edit(catalog(1))
+    shared.memory(64 * GIB)
+    for name in ("alice", "bob"):
+        with client(shared.gateway, f"token-of-{name}") as asking:
+            for session in asking.get("/sessions").json()["sessions"]:
+                asking.delete(f"/sessions/{session['id']}")
+    shared.until_idle(1)
+    until(lambda: shared.rows("SELECT count(*) FROM sessions WHERE ended_at IS NULL")[0][0] == 1, 60)
+    shared.count_from_here()
+    return shared
 
 
 @pytest.fixture
@@ -131,8 +135,8 @@ def test_a_session_that_takes_a_warm_driver_is_idle_in_the_answer_of_the_post(ya
     assert alice.get("/sessions/first").json()["id"] == warm
     events = [event for (event,) in yard.rows(f"SELECT event FROM events WHERE session_id = {warm} ORDER BY id")]
     assert events == ["created", "started", "ready", "taken"]
-    assert yard.metric('warm_hits_total{profile="small"}') == 1
-    assert yard.metric('session_starts_total{outcome="ready",profile="small"}') == 1
+    assert yard.counted('warm_hits_total{profile="small"}') == 1
+    assert yard.counted('session_starts_total{outcome="ready",profile="small"}') == 1
 
 
 def test_the_pool_is_refilled_and_what_was_used_is_never_given_to_another(yard, alice):
@@ -149,10 +153,10 @@ def test_the_pool_is_refilled_and_what_was_used_is_never_given_to_another(yard, 
         assert number not in yard.nobodys()
 
 
-def test_two_at_once_never_get_the_same(start_yard):
-    yard = start_yard(text=catalog(3))
+def test_two_at_once_never_get_the_same(yard):
+    yard.edit(catalog(3))
     yard.until_idle(3)
-    names = ["alice", "bob"] * 4
+    names = ["alice", "bob"] * 3
     ready = threading.Barrier(len(names))
 
     def ask(name: str) -> tuple[str, int]:
@@ -168,11 +172,8 @@ def test_two_at_once_never_get_the_same(start_yard):
             answer = asking.get(f"/sessions/{number}?wait=60&state=starting").json()
             assert (answer["owner"], answer["state"]) == (name, "idle")
             assert run(asking, number, "bootstrap['session']")["output"]["data"]["text/plain"] == str(number)
-    metrics = yard.metrics()
-    hits, misses = (
-        metrics['warm_hits_total{profile="small"}'],
-        metrics['warm_misses_total{profile="small",reason="empty"}'],
-    )
+    hits = yard.counted('warm_hits_total{profile="small"}')
+    misses = yard.counted('warm_misses_total{profile="small",reason="empty"}')
     assert hits >= 3
     assert hits + misses == len(names)
 
@@ -191,7 +192,7 @@ def test_who_asks_for_something_else_gets_a_driver_of_their_own(yard, alice, wis
     assert session["id"] != warm
     assert yard.nobodys() == [warm]
     assert alice.get(f"/sessions/{session['id']}?wait=60&state=starting").json()["state"] == "idle"
-    assert yard.metric(f'warm_misses_total{{profile="small",reason="{reason}"}}') == 1
+    assert yard.counted(f'warm_misses_total{{profile="small",reason="{reason}"}}') == 1
 
 
 @pytest.mark.parametrize("person", EVERYBODY)
@@ -211,19 +212,19 @@ def test_nobody_sees_a_warm_driver(yard, person):
             assert answer.status_code == 404, (method, path, answer.text)
             assert answer.json()["msg"] == unknown.json()["msg"].replace("999999", str(warm))
     assert yard.nobodys() == [warm]
-    assert yard.metric('sessions{state="idle"}') == 0
+    assert yard.metrics()['sessions{state="idle"}'] == 0
 
 
-def test_warm_drivers_count_in_no_limit(start_yard):
-    yard = start_yard("--max-sessions", "1", "--max-sessions-per-user", "1", text=catalog(2))
-    yard.until_idle(2)
-    with client(yard.gateway, "token-of-alice") as alice:
-        assert alice.post("/sessions", json={}).json()["state"] == "idle"
-        yard.until_idle(2)
-        refused = alice.post("/sessions", json={})
-        assert refused.status_code == 400
-        assert "at most 1" in refused.json()["msg"]
-    assert len(yard.nobodys()) == 2
+def test_warm_drivers_count_in_no_limit(yard, alice):
+    yard.edit(catalog(3))
+    yard.until_idle(3)
+    assert [alice.post("/sessions", json={}).status_code for _ in range(6)] == [201] * 6
+    refused = alice.post("/sessions", json={})
+    assert refused.status_code == 400
+    assert "at most 6 at a time" in refused.json()["msg"]
+    for session in alice.get("/sessions").json()["sessions"]:
+        alice.delete(f"/sessions/{session['id']}")
+    yard.until_idle(3)
 
 
 def test_a_name_or_a_key_that_is_taken_takes_no_driver(yard, alice):
@@ -237,21 +238,21 @@ def test_a_name_or_a_key_that_is_taken_takes_no_driver(yard, alice):
     assert yard.nobodys() == [warm]
 
 
-def test_it_is_nobodys_timeouts_that_run_before_it_is_taken(start_yard):
-    yard = start_yard(text=catalog(1).replace("default: 1h", "default: 1s"))
-    yard.until_idle(1)
+def test_no_timeout_runs_before_it_is_taken(yard, alice):
+    yard.edit(catalog(1, **{"default: 1h": "default: 1s"}))
     (warm,) = yard.nobodys()
     born = yard.rows(f"SELECT ready_at FROM sessions WHERE id = {warm}")[0][0]
     until(lambda: yard.rows(f"SELECT strftime('%s', 'now') * 1000 - {born} > 3000")[0][0] == 1, 30)
     assert yard.nobodys() == [warm]
-    with client(yard.gateway, "token-of-alice") as alice:
-        assert alice.post("/sessions", json={}).json()["id"] == warm
-        dead = until(lambda: (found := alice.get(f"/sessions/{warm}").json())["state"] == "dead" and found, 30)
-        assert "its idle timeout" in dead["stateReason"]
+    assert alice.post("/sessions", json={}).json()["id"] == warm
+    dead = until(lambda: (found := alice.get(f"/sessions/{warm}").json())["state"] == "dead" and found, 60)
+    assert "its idle timeout" in dead["stateReason"]
 
 
 def test_after_a_killed_gateway_warm_drivers_are_as_warm_as_before(yard, alice):
-    session = alice.post("/sessions", json={"name": "mine"}, headers={"Idempotency-Key": "key"}).json()["id"]
+    session = alice.post(
+        "/sessions", json={"kind": "pyspark", "name": "mine"}, headers={"Idempotency-Key": "key"}
+    ).json()["id"]
     yard.until_idle(1)
     (warm,) = yard.nobodys()
     pids = yard.pids()
@@ -263,14 +264,15 @@ def test_after_a_killed_gateway_warm_drivers_are_as_warm_as_before(yard, alice):
     assert yard.nobodys() == [warm]
     assert run(alice, session, "os.getpid()")["output"]["data"]["text/plain"] == str(pids[session])
     with client(yard.gateway, "token-of-bob") as bob:
-        made = bob.post("/sessions", json={}).json()
+        made = bob.post("/sessions", json={"kind": "pyspark"}).json()
         assert (made["id"], made["owner"], made["state"]) == (warm, "bob", "idle")
         assert driver_pid(bob, warm) == pids[warm]
 
 
-def test_killed_in_the_midst_of_takings_none_is_lost_or_given_twice(start_yard):
-    yard = start_yard(text=catalog(4))
+def test_killed_in_the_midst_of_takings_none_is_lost_or_given_twice(yard):
+    yard.edit(catalog(4))
     yard.until_idle(4)
+    (last,) = yard.rows("SELECT max(id) FROM events")[0]
     killed = threading.Event()
 
     def ask(number: int) -> None:
@@ -279,7 +281,7 @@ def test_killed_in_the_midst_of_takings_none_is_lost_or_given_twice(start_yard):
             headers = {"Idempotency-Key": f"key-{number}"}
             for _ in range(100):
                 try:
-                    answer = asking.post("/sessions", json={}, headers=headers)
+                    answer = asking.post("/sessions", json={"kind": "pyspark"}, headers=headers)
                 except httpx.TransportError:
                     killed.wait(30)
                     continue
@@ -293,13 +295,13 @@ def test_killed_in_the_midst_of_takings_none_is_lost_or_given_twice(start_yard):
 
     with ThreadPoolExecutor(6) as threads:
         asked = [threads.submit(ask, number) for number in range(6)]
-        until(lambda: yard.rows("SELECT count(*) FROM events WHERE event = 'taken'")[0][0] >= 1, 30)
+        until(lambda: yard.rows(f"SELECT count(*) FROM events WHERE event = 'taken' AND id > {last}")[0][0] >= 1, 30)
         yard.gateway.kill()
         yard.gateway.start()
         killed.set()
         for each in asked:
             each.result()
-    owned = yard.rows("SELECT idempotency_key, count(*) FROM sessions WHERE owner != '' GROUP BY 1")
+    owned = yard.rows("SELECT idempotency_key, count(*) FROM sessions WHERE idempotency_key LIKE 'key-%' GROUP BY 1")
     assert sorted(owned) == [(f"key-{number}", 1) for number in range(6)]
     taken = yard.rows("SELECT session_id, count(*) FROM events WHERE event = 'taken' GROUP BY 1 HAVING count(*) > 1")
     assert taken == []
@@ -322,52 +324,53 @@ def test_an_edited_catalog_replaces_and_ends_warm_drivers(yard, alice):
     until(lambda: yard.nobodys() == [], 60)
     assert alice.get(f"/sessions/{second}").json()["state"] == "idle"
     assert alice.post("/sessions", json={}).json()["state"] == "starting"
-    assert yard.metric('warm_failures_total{profile="small"}') == 0
+    assert yard.counted('warm_failures_total{profile="small"}') == 0
 
 
-def test_the_pool_shrinks_when_memory_is_short_and_grows_again(start_yard):
-    yard = start_yard("--warm-memory-free-mib", "2048", text=catalog(3))
+def test_the_pool_shrinks_when_memory_is_short_and_grows_again(yard, alice):
+    yard.edit(catalog(3))
     yard.until_idle(3)
-    with client(yard.gateway, "token-of-alice") as alice:
-        mine = new_session(alice)
-        yard.until_idle(3)
-        pids = [yard.pids()[number] for number in yard.nobodys()]
-        yard.memory(1 * GIB)
-        until(lambda: yard.nobodys() == [], 60)
-        until(lambda: not any(map(alive, pids)))
-        assert yard.metric('warm_drivers_wanted{profile="small"}') == 3
-        assert alice.get(f"/sessions/{mine}").json()["state"] == "idle"
-        assert alice.post("/sessions", json={}).json()["state"] == "starting"
-        assert yard.metric('warm_misses_total{profile="small",reason="empty"}') == 1
-        yard.memory(64 * GIB)
-        yard.until_idle(3)
+    mine = new_session(alice)
+    yard.until_idle(3)
+    pids = [yard.pids()[number] for number in yard.nobodys()]
+    yard.memory(1 * GIB)
+    until(lambda: yard.nobodys() == [], 60)
+    until(lambda: not any(map(alive, pids)))
+    assert yard.metrics()['warm_drivers_wanted{profile="small"}'] == 3
+    assert alice.get(f"/sessions/{mine}").json()["state"] == "idle"
+    assert alice.post("/sessions", json={}).json()["state"] == "starting"
+    assert yard.counted('warm_misses_total{profile="small",reason="empty"}') == 1
+    yard.memory(64 * GIB)
+    yard.until_idle(3)
 
 
 def test_a_warm_driver_that_dies_is_replaced_and_never_given_out(yard, alice):
     (first,) = yard.nobodys()
     os.kill(yard.pids()[first], signal.SIGKILL)
-    until(lambda: yard.metric('warm_failures_total{profile="small"}') == 1)
+    until(lambda: yard.counted('warm_failures_total{profile="small"}') == 1)
     until(lambda: yard.nobodys() not in ([first], []), 60)
     yard.until_idle(1)
     assert alice.post("/sessions", json={}).json()["id"] > first
-    assert yard.metric('sessions_died_total{profile="small"}') == 0
+    assert yard.counted('sessions_died_total{profile="small"}') == 0
 
 
-def test_a_profile_whose_drivers_cannot_start_is_left_in_peace_for_longer_each_time(start_yard):
-    broken = '"3.5", ref: sparkyard/spark:3.5, local: {python: "/nowhere/python"}'
-    yard = start_yard(
-        text=catalog(2, **{'"3.5", ref: sparkyard/spark:3.5, local: {python: "{venv}/bin/python"}': broken})
-    )
-    until(lambda: yard.metric('warm_failures_total{profile="small"}') >= 2, 60)
-    times = yard.rows("SELECT created_at FROM sessions ORDER BY id")
-    assert int(str(times[1][0])) - int(str(times[0][0])) >= 4900
+def test_a_profile_whose_drivers_cannot_start_is_left_in_peace_for_longer_each_time(yard):
+    (last,) = yard.nobodys()
+    python = 'ref: sparkyard/spark:3.5, local: {python: "{venv}/bin/python"}'
+    yard.edit(catalog(1, **{python: python.replace("{venv}/bin", "/nowhere")}))
+    until(lambda: yard.counted('warm_failures_total{profile="small"}') >= 2, 60)
+    first, second, *_ = (int(str(at)) for (at,) in yard.rows(f"SELECT created_at FROM sessions WHERE id > {last}"))
+    assert second - first >= 4900
     yard.edit(catalog(1))
     yard.until_idle(1)
 
 
 def test_the_metrics_count_no_warm_driver_as_a_session(yard, alice):
+    alice.delete(f"/sessions/{new_session(alice)}")
+    yard.until_idle(1)
     metrics = yard.metrics()
-    assert sum(value for name, value in metrics.items() if name.startswith("sessions{")) == 0
-    assert metrics.get('sessions_created_total{profile="small"}', 0) == 0
-    assert metrics.get('session_starts_total{outcome="ready",profile="small"}', 0) == 0
+    assert sum(value for name, value in metrics.items() if name.startswith("sessions{")) <= 1  # while it is ending
+    assert yard.counted('sessions_created_total{profile="small"}') == 1
+    assert yard.counted('session_starts_total{outcome="ready",profile="small"}') == 1
+    assert yard.counted("session_start_seconds_count") == 1
     assert metrics['warm_drivers_idle{profile="small"}'] == metrics['warm_drivers_wanted{profile="small"}'] == 1
