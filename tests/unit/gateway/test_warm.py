@@ -96,7 +96,7 @@ ALICE = Person("alice", frozenset({"people"}))
         ({"driver_memory": "1g"}, False),
         ({"executors": 2}, False),
         ({"conf": {"spark.sql.shuffle.partitions": "7"}}, False),
-        ({"files": ("home://data/a.txt",)}, False),
+        ({"files": ("s3a://bucket/alice/a.txt",)}, False),
         ({"jars": ("s3a://bucket/alice/a.jar",)}, False),
     ],
 )
