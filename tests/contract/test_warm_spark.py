@@ -30,9 +30,9 @@ def test_spark_is_there_and_the_takers(tmp_path: Path):
         httpx.Client(base_url=gateway.url, headers={"Authorization": f"token {TOKEN}"}, timeout=120) as ann,
     ):
         until(lambda: IDLE in ann.get("/metrics").text)
-        (tmp_path / "catalog.yaml").write_text(shown)  # one is enough
         made = ann.post("/sessions", json={"kind": "pyspark", "name": "warm"}).json()
         assert (made["state"], made["owner"]) == ("idle", "ann")
+        (tmp_path / "catalog.yaml").write_text(shown)  # no second one
 
         def run(code: str, kind: str) -> dict[str, object]:
             answer = ann.post("/sessions/warm/statements?wait=60", json={"code": code, "kind": kind}).json()

@@ -9,7 +9,7 @@ finish.
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -32,6 +32,7 @@ from sparkyard_gateway.states import Kind, SessionState, StatementState
 from sparkyard_gateway.store.models import NOBODY, Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, Store
 from sparkyard_gateway.times import now_ms, steady_ms
+from sparkyard_gateway.warm import WarmDrivers
 from sparkyard_gateway.wire import SessionRequest
 
 DELETE_WAIT_SECONDS = 0.25
@@ -42,13 +43,6 @@ HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
 
 log = structlog.get_logger(__name__)
-
-
-class WarmDrivers(Protocol):
-    """Drivers that are started already, for whoever asks for what they are."""
-
-    async def take(self, owner: str, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession | None:
-        """A session with such a driver, now the owner's; None where one must be started. Raises StoreUnavailable."""
 
 
 class Sessions:

@@ -10,14 +10,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from sparkyard_catalog import Catalog, Person, Refused, SessionChoices, relative_to_home, resolve_session
+from sparkyard_catalog import Catalog, Person, Refused, SessionChoices, SessionSpec, relative_to_home, resolve_session
 from sparkyard_catalog.quantities import spark_bytes
 from sparkyard_gateway.backends.local import FILE_LISTS
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.orders import granted
 from sparkyard_gateway.store.models import NOBODY
+from sparkyard_gateway.wire import SessionRequest
 
 WARM = "warm"
 """What a session's `spec` holds where its driver was warm; it stays when the driver is taken."""
@@ -170,3 +171,10 @@ def taken_message(session: LiveSession) -> dict[str, Any] | None:
     if not session.spec.get(WARM) or session.owner == NOBODY:
         return None
     return {"t": "taken", "owner": session.owner, "kind": session.kind}
+
+
+class WarmDrivers(Protocol):
+    """Drivers that are started already, for whoever asks for what they are."""
+
+    async def take(self, owner: str, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession | None:
+        """A session with such a driver, now the owner's; None where one must be started. Raises StoreUnavailable."""

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import structlog
 
-from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
+from sparkyard_catalog import relative_to_home
 from sparkyard_gateway.backends import processes, warm_uids
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
-from sparkyard_gateway.backends.user_names import name_library, named
-from sparkyard_gateway.backends.warm_uids import WarmUids
+from sparkyard_gateway.backends.identities import Identities, folder_name
+from sparkyard_gateway.backends.user_names import named
 from sparkyard_gateway.store.models import NOBODY
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
@@ -40,15 +40,10 @@ OOM_SCORE = "500"
 
 OWN_PYTHON = Path(sys.executable)
 """What runs drivers where the catalog names nothing else for their image."""
-ANY_UID = 65534
-"""Tells whether users' processes can have uids of their own at all."""
-
 FILE_LISTS = ("spark.jars", "spark.submit.pyFiles", "spark.files", "spark.archives")
 """The settings that hold addresses, some of which may lie in the owner's home."""
 
 USER_NAMES = ("USER", "LOGNAME", "SPARK_USER", "HADOOP_USER_NAME")
-
-_PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +69,11 @@ class LocalBackend:
         self._dir = sessions_dir
         self._when_ended = when_ended
         self._homes = homes_dir
-        self._drop = drop_privileges and os.geteuid() == 0
+        self._identities = Identities(sessions_dir, homes_dir, program, drop=drop_privileges and os.geteuid() == 0)
         self._java_home = java_home or (Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None)
         self._memory_limit = memory_limit_mib
         self._program = program
         self._watches: dict[int, processes.Watch] = {}
-        self._warm_uids = WarmUids(sessions_dir / "warm-uids")
-        self._probed: dict[tuple[int, Path], bool] = {}
         sessions_dir.mkdir(parents=True, exist_ok=True)
         # Others may pass through to a folder of their own, and list nothing.
         sessions_dir.chmod(0o711)
@@ -90,10 +83,7 @@ class LocalBackend:
     async def start(self, order: DriverOrder) -> Handle:
         """Start the driver program under the user's uid, with its bootstrap on an inherited descriptor."""
         python = order.python or OWN_PYTHON
-        if order.owner == NOBODY:
-            identity = await asyncio.to_thread(self._nobodys, order.number, python)
-        else:
-            identity = await asyncio.to_thread(self._identity, order.owner, python)
+        identity = await asyncio.to_thread(self._identities.of, order.owner, order.number, python)
         try:
             pid = await asyncio.to_thread(self._spawn, order, python, identity)
         except OSError as error:
@@ -193,7 +183,7 @@ class LocalBackend:
             return address
         if self._homes is None:
             raise BackendError(f"This gateway knows no home folders, so there is no {address}.")
-        return str(self._homes.absolute() / _folder_name(owner) / within)
+        return str(self._homes.absolute() / folder_name(owner) / within)
 
     def _history(self, order: SparkOrder, identity: Identity | None) -> dict[str, str]:
         """The settings of its event log; none where the catalog has its own idea of one."""
@@ -229,80 +219,13 @@ class LocalBackend:
 
     # Identity
 
-    def _identity(self, owner: str, python: Path) -> Identity | None:
-        """Who the driver runs as; None for this process's own user."""
-        if not self._drop or self._homes is None:
-            return None
-        try:
-            home = (self._homes / _folder_name(owner)).lstat()
-        except FileNotFoundError:
-            way = "Start your server once"
-            if owner.startswith(SERVICE_PREFIX):
-                way = "The hub makes it for a service account when it starts: restart it"
-            raise BackendError(
-                "Your home folder is not there yet, so it isn't known which system user your driver shall run as. "
-                f"{way}, then try again."
-            ) from None
-        if home.st_uid == 0 or not self._reachable(home.st_uid, home.st_gid, python):
-            return None
-        return Identity(home.st_uid, home.st_gid, owner)
-
-    def _nobodys(self, number: int, python: Path) -> Identity | None:
-        """Who a warm driver runs as: a uid that no other session ever has. Raises BackendError."""
-        if not self._drop or self._homes is None:
-            return None
-        uid = self._warm_uids.of(number)
-        if self._reachable(uid, uid, python, alike=warm_uids.FIRST):
-            return Identity(uid, uid, f"warm-{number}")
-        if self._reachable(ANY_UID, ANY_UID, python):
-            # Users' drivers do have uids of their own here: one that has not would read them all.
-            raise BackendError("This machine gives processes no uids as large as those of warm drivers.")
-        return None
-
-    def _reachable(self, uid: int, gid: int, python: Path, alike: int | None = None) -> bool:
-        """Whether that system user can read the interpreter, the driver program and its folder, and has a name.
-
-        Where not, drivers run as the gateway's own user, and the log says so. What holds for one uid holds for all
-        that are `alike`.
-        """
-        key = (uid if alike is None else alike, python)
-        if key not in self._probed:
-            readable = self._readable_by(uid, gid, python)
-            reached = readable and name_library() is not None
-            if not reached:
-                log.warning(
-                    "drivers_run_as_the_gateways_user",
-                    uid=uid,
-                    interpreter=str(python),
-                    why="libnss-wrapper is not installed" if readable else "it cannot read what it needs",
-                )
-            self._probed[key] = reached
-        return self._probed[key]
-
-    def _readable_by(self, uid: int, gid: int, python: Path) -> bool:
-        try:
-            probe = subprocess.run(
-                [str(python), "-c", _PROBE, str(self._program), str(self._dir)],
-                user=uid,
-                group=gid,
-                extra_groups=[],
-                cwd="/",
-                env={},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            )
-        except OSError:  # no such interpreter, or no such uid in this container
-            return False
-        return probe.returncode == 0
-
     def _name_for(self, session_id: int, identity: Identity) -> dict[str, str]:
         """A name for a uid that /etc/passwd may not have: Hadoop's login fails without."""
         return named(self._folder(session_id), self._work(session_id), identity)
 
     async def identity_of(self, owner: str, python: Path) -> Identity | None:
         """Who this user's processes run as; None for this process's own user. Raises BackendError."""
-        return await asyncio.to_thread(self._identity, owner, python)
+        return await asyncio.to_thread(self._identities.of_user, owner, python)
 
     async def memory(self, handles: Mapping[int, Handle | None]) -> dict[int, int]:
         """How many bytes each of these sessions' processes hold, as far as they live."""
@@ -400,14 +323,6 @@ class LocalBackend:
 
     def _work(self, session_id: int) -> Path:
         return self._folder(session_id) / "work"
-
-
-def _folder_name(owner: str) -> str:
-    """What the hub's spawner calls the owner's folder: a person's is called like them."""
-    if "/" in owner or "\0" in owner or owner in {"", ".", ".."}:
-        raise BackendError("A user of this name cannot have a home folder, so nothing can run for it.")
-    account = owner.removeprefix(SERVICE_PREFIX)
-    return owner if account == owner else f"service~~{account}"
 
 
 def same_process(handle: Mapping[str, object]) -> bool:

@@ -83,7 +83,7 @@ class LocalBatches(LocalBackend):
     async def prepare(self, order: BatchOrder) -> Handle:
         """Start the supervisor, which waits for the word."""
         python = order.python or Path(sys.executable)
-        identity = await asyncio.to_thread(self._identity, order.owner, python)
+        identity = await asyncio.to_thread(self._identities.of_user, order.owner, python)
         port = _free_port()
         try:
             pid = await asyncio.to_thread(self._prepare, order, python, identity, port)
