@@ -14,7 +14,8 @@ import pytest
 
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.driver_log import DriverLog
-from sparkyard_gateway.backends.local import LocalBackend, name_library
+from sparkyard_gateway.backends.local import LocalBackend
+from sparkyard_gateway.backends.user_names import name_library
 from support import uids
 from support.running_gateway import RunningGateway
 

@@ -205,8 +205,8 @@ def test_nobody_sees_a_warm_driver(yard, person):
         code, completion = {"code": "1", "kind": "pyspark"}, {"code": "1", "kind": "pyspark", "cursor": 1}
         for method, path, body in [
             ("GET", "", None), ("GET", "/state", None), ("GET", "/log", None), ("GET", "/statements", None),
-            ("GET", "/statements/0", None),
-            ("GET", "/record", None), ("GET", "/record/log", None), ("GET", "/exception", None), ("POST", "/statements", code), ("POST", "/completion", completion),
+            ("GET", "/statements/0", None), ("GET", "/record", None), ("GET", "/record/log", None),
+            ("GET", "/exception", None), ("POST", "/statements", code), ("POST", "/completion", completion),
             ("POST", "/connect", None), ("POST", "/interrupt", None), ("POST", "/stop", None),
             ("POST", "/statements/0/cancel", None), ("DELETE", "", None),
         ]:  # fmt: skip
