@@ -105,7 +105,7 @@ class Identities:
                 check=False,
             )
         except OSError as error:
-            # No such interpreter, no such uid in this container, or no process to be had at the moment: nothing of which
+            # No such interpreter, no such uid in this container, or no process to be had now: nothing of which
             # says that drivers should run as we do.
             raise BackendError(f"The driver could not be started with {python}: {error.strerror}.") from error
         return probe.returncode == 0
