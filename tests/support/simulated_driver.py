@@ -106,16 +106,10 @@ class SimulatedDriver:
         finally:
             sender.cancel()
 
-    def hear(self, message: dict[str, Any]) -> None:  # noqa: C901  a table of messages
+    def hear(self, message: dict[str, Any]) -> None:
         kind = message["t"]
         if kind == "execute":
-            number = message["statement"]
-            if number in self.known:
-                for each in self.journal:
-                    if each["t"] == "done" and each["statement"] == number:
-                        self.say(**each)
-                return
-            self.known[number] = asyncio.create_task(self.execute(number, message["code"]))
+            self.submit(message["statement"], message["code"])
         elif kind == "cancel":
             task = self.known.get(message["statement"])
             if task is not None:
@@ -126,6 +120,8 @@ class SimulatedDriver:
             self.fetch(message)
         elif kind == "ack":
             self.acked = max(self.acked, message["seq"])
+        elif kind == "taken":
+            os.environ["USER"] = message["owner"]
         elif kind == "shutdown" and self.bootstrap["app_name"] != "deaf":
             os._exit(0)
 
@@ -136,6 +132,14 @@ class SimulatedDriver:
         answer = {"from": message["from"], "next": message["from"] + len(piece), "total": len(text), "text": piece}
         self.say(t="piece", request="somebody else's", found=True, **answer)
         self.say(t="piece", request=message["request"], found=message["type"] == "text/plain", **answer)
+
+    def submit(self, number: int, code: str) -> None:
+        if number in self.known:
+            for each in self.journal:
+                if each["t"] == "done" and each["statement"] == number:
+                    self.say(**each)
+            return
+        self.known[number] = asyncio.create_task(self.execute(number, code))
 
     async def execute(self, number: int, code: str) -> None:
         async with self.queue:

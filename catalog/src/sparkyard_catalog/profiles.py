@@ -1,6 +1,6 @@
 """Profiles: what a person picks at login, and everything that follows from it."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -97,6 +97,9 @@ class Sessions(Entry):
     """A session that ran nothing for this long is ended."""
     lifetime: Timeout | None = None
     """A session is ended this long after its start, whatever it does; absent: no such end."""
+    warm: Annotated[int, Field(strict=True, ge=0, le=50)] = 0
+    """How many drivers with the profile's defaults are kept started, for sessions that ask for nothing else. Each takes
+    its memory while it waits; fewer are kept while memory is short."""
 
 
 class Profile(Named):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -188,6 +188,11 @@ class Settings(BaseSettings):
     orphan_seconds: PositiveInt = Field(3600, description="How long a driver waits for a lost gateway before it ends.")
     concurrent_starts: PositiveInt = Field(
         4, description="How many sessions and batches may be starting at a time; others wait their turn and say so."
+    )
+    warm_memory_free_mib: NonNegativeInt = Field(
+        2048,
+        description="How much of the machine's memory warm drivers leave free for others, in MiB: none is started that "
+        "would leave less, and while less is free they are ended one by one.",
     )
     sweep_seconds: PositiveFloat = Field(2.0, description="How often timeouts are looked at.")
     finished_retention_seconds: PositiveFloat = Field(

@@ -13,7 +13,7 @@ import httpx
 import structlog
 
 from sparkyard_catalog import CatalogFile
-from sparkyard_gateway import readings
+from sparkyard_gateway import memory, readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.event_logs import EventLogs
@@ -37,6 +37,7 @@ from sparkyard_gateway.history import History
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
 from sparkyard_gateway.pieces import Pieces
+from sparkyard_gateway.pool import Pool
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
 from sparkyard_gateway.sealing import Seal
@@ -215,7 +216,10 @@ def build(settings: Settings) -> Gateway:
     drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
     reconciler = Reconciler(settings, store, sessions, backends, identities)
     reconciler.chores.append(history.tidy)
-    readings.register(metrics, sessions, batches, store, catalog)
+    pool = Pool(settings, store, sessions, catalog, metrics, local, event_logs, memory.available)
+    sessions.warm = pool
+    reconciler.rounds.append(pool.sweep)
+    readings.register(metrics, sessions, batches, store, catalog, pool)
     return Gateway(
         settings=settings,
         catalog=catalog,

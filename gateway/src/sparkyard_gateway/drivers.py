@@ -23,9 +23,10 @@ from sparkyard_gateway.pieces import Pieces
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.states import SessionState, StatementState
-from sparkyard_gateway.store.models import Event
+from sparkyard_gateway.store.models import NOBODY, Event
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.times import now_ms, steady_ms
+from sparkyard_gateway.warm import taken_message
 
 HELLO_SECONDS = 10.0
 BEGUN_SECONDS = 0.1
@@ -137,6 +138,8 @@ class Drivers:
         log.info("driver_connected", session=session.id, user=session.owner, pid=hello.pid)
         # What is in memory alone the driver shall say again: this gateway may be gone before it is written.
         line.send({"t": "welcome", "acked": session.acked, "epoch": session.epoch})
+        if (taken := taken_message(session)) is not None:
+            line.send(taken)  # again, should it have missed it
         for statement in session.statements.values():
             statement.sent = False
         if session.state is SessionState.SHUTTING_DOWN:
@@ -197,12 +200,15 @@ class Drivers:
         session.app_id, session.spark_ui = message.app_id, message.spark_ui
         session.spark_version, session.python_version = message.spark_version, message.python_version
         session.ready_at, session.phase = now, None
+        if session.owner == NOBODY:
+            log.info("warm_driver_ready", session=session.id, profile=session.profile, ms=now - session.created_at)
         session.used_at = steady_ms()
         if session.state is SessionState.STARTING:
             self._sessions.set_state(session, SessionState.IDLE)
-            self._metrics.start_seconds.observe(max(0, now - session.created_at) / 1000)
-            self._metrics.starts.labels(session.profile, "ready").inc()
-            log.info("session_ready", session=session.id, user=session.owner, ms=now - session.created_at)
+            if session.owner != NOBODY:
+                self._metrics.start_seconds.observe(max(0, now - session.created_at) / 1000)
+                self._metrics.starts.labels(session.profile, "ready").inc()
+                log.info("session_ready", session=session.id, user=session.owner, ms=now - session.created_at)
         self._statements.pump(session)
         self._store.update_session_soon(
             session.id,

@@ -19,6 +19,7 @@ from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import NoHistory, NoSuchRoute, Unavailable
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.sessions import Sessions
+from sparkyard_gateway.warm import WARM
 
 SHOWN_SECONDS = 30.0
 """How long a server that runs may take until it has read a log: it looks for new ones every other second."""
@@ -82,7 +83,9 @@ class History:
         running: dict[str, set[str]] = {}
         for session in list(self._sessions.live.values()):
             if session.app_id is not None and not session.ended.is_set():
-                running.setdefault(self._logs.folder_of(session.owner).name, set()).add(session.app_id)
+                warm = bool(session.spec.get(WARM))
+                folder = self._logs.warm_folder(session.id) if warm else self._logs.folder_of(session.owner)
+                running.setdefault(folder.name, set()).add(session.app_id)
         self._logs.tidy(
             self._settings.event_log_limit_bytes,
             self._settings.log_retention_seconds,

@@ -77,6 +77,16 @@ class Metrics:
             "start_queue_seconds", "How long a session waited for its turn to start.", _START_BUCKETS
         )
         self.died = self.counter("sessions_died", "Sessions whose driver ended unasked.", "profile")
+        # Warm drivers
+        self.warm_hits = self.counter("warm_hits", "Sessions that were given a warm driver.", "profile")
+        self.warm_misses = self.counter(
+            "warm_misses",
+            "Sessions of profiles with warm drivers that were given none: all were taken (`empty`), the session asked "
+            "for other settings than they have (`other_settings`), or for a driver of its own (`declined`).",
+            "profile",
+            "reason",
+        )
+        self.warm_failures = self.counter("warm_failures", "Warm drivers that ended unasked.", "profile")
         # Batches
         self.batches_created = self.counter("batches_created", "Batches asked for and granted.", "profile")
         self.batches_ended = self.counter("batches_ended", "Batches by the state they ended in.", "profile", "state")

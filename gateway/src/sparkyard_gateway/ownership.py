@@ -3,7 +3,8 @@
     owner       sees it, uses it, ends it
     lead        of the team that it was recorded for: sees it and ends it
     admin       likewise, whosesoever it is
-    anybody else gets the very answer of a thing that does not exist
+    anybody else gets the very answer of a thing that does not exist; so does everybody, admins included, of a
+                warm driver, which is nobody's until it is taken: there is nothing of anybody's to see in it
 
 Code runs in a session for its owner alone. Whoever ran code in another's session would act with that person's files
 and credentials, and nobody could tell afterwards who did it: to see and stop what others run needs no such power.
@@ -16,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.errors import BadNumber, Forbidden, SessionNotFound
+from sparkyard_gateway.store.models import NOBODY
 
 LARGEST_ID = 2**31 - 1
 
@@ -61,6 +63,8 @@ T = TypeVar("T", bound=Owned)
 
 def may_see(caller: Caller, owned: Owned) -> bool:
     """Whether the caller may see and end it."""
+    if owned.owner == NOBODY:
+        return False
     leads = owned.team is not None and owned.team in caller.leads
     return not owned.removed and (owned.owner == caller.name or caller.sees_all or leads)
 

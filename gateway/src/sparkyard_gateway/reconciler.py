@@ -11,7 +11,7 @@ the database or this process was away for a while, or because somebody set the c
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -23,7 +23,7 @@ from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import SessionState
-from sparkyard_gateway.store.models import SessionRecord
+from sparkyard_gateway.store.models import NOBODY, SessionRecord
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.times import now_ms, steady_ms
 
@@ -58,6 +58,8 @@ class Reconciler:
         self._tasks: set[asyncio.Task[None]] = set()
         self.chores: list[Callable[[], None]] = []
         """What else is looked after once a minute, each on a thread."""
+        self.rounds: list[Callable[[], Awaitable[None]]] = []
+        """What else is done in each round."""
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
@@ -152,8 +154,14 @@ class Reconciler:
             if session.ended.is_set():
                 if not session.removed and now - session.gone_at > self._settings.finished_retention_seconds * 1000:
                     self._sessions.hide(session)
-            elif session.state.active and (reason := overdue(session, now, heard_since)) is not None:
+            elif (
+                session.owner != NOBODY
+                and session.state.active
+                and (reason := overdue(session, now, heard_since)) is not None
+            ):
                 self._sessions.end(session, reason)
+        for each in self.rounds:
+            await each()
         if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
             self._housekept = time.monotonic()
             await self._keep_house()

@@ -28,10 +28,11 @@ from sparkyard_gateway.names import check_key, check_name
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
 from sparkyard_gateway.starts import Starts
-from sparkyard_gateway.states import SessionState, StatementState
-from sparkyard_gateway.store.models import Event, NewSession
+from sparkyard_gateway.states import Kind, SessionState, StatementState
+from sparkyard_gateway.store.models import NOBODY, Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, Store
 from sparkyard_gateway.times import now_ms, steady_ms
+from sparkyard_gateway.warm import WarmDrivers
 from sparkyard_gateway.wire import SessionRequest
 
 DELETE_WAIT_SECONDS = 0.25
@@ -45,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sessions:
-    """All sessions that clients may see, in memory."""
+    """All sessions that clients may see, and those that are nobody's yet (`pool`), in memory."""
 
     def __init__(
         self,
@@ -66,6 +67,8 @@ class Sessions:
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
+        self.warm: WarmDrivers | None = None
+        """Asked for a driver before one is started; set where the parts are wired."""
         self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
 
     # Who may see what
@@ -103,6 +106,8 @@ class Sessions:
             self._creating[caller.name] -= 1
 
     async def _create(self, caller: Caller, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession:
+        if self.warm is not None and (taken := await self.warm.take(caller.name, request, key, spec)) is not None:
+            return taken
         backend, now = self._settings.backend, now_ms()
         proof = credentials(backend)
         new = NewSession(
@@ -122,30 +127,33 @@ class Sessions:
             active_at=now,
         )
         try:
-            number = await self._store.add_session(new, "created")
+            session = await self.begin(new, proof.secret)
         except DuplicateError:
             known = await self._of_key(caller, key) if key is not None else None
             if known is not None:
                 return known
             raise Rejected(f"Duplicate session name: {request.name}") from None
+        self._metrics.created.labels(session.profile).inc()
+        return session
+
+    async def begin(self, new: NewSession, secret: str) -> LiveSession:
+        """Write a session down and begin to start its driver. Raises DuplicateError."""
+        number = await self._store.add_session(new, "created")
         session = LiveSession(
             id=number,
             owner=new.owner,
             team=new.team,
             name=new.name,
-            kind=request.kind,
+            kind=Kind(new.kind),
             profile=new.profile,
             backend=new.backend,
             request=new.request,
             spec=new.spec,
             token_hash=new.token_hash,
-            created_at=now,
+            created_at=new.created_at,
         )
         self.live[number] = session
-        self._spawn(
-            self._start(session, order(session, proof.secret, self._settings, self.driver_url)), f"start-{number}"
-        )
-        self._metrics.created.labels(session.profile).inc()
+        self._spawn(self._start(session, order(session, secret, self._settings, self.driver_url)), f"start-{number}")
         log.info("session_created", session=number, user=session.owner, profile=session.profile)
         return session
 
@@ -170,7 +178,9 @@ class Sessions:
     def _check(self, caller: Caller, request: SessionRequest) -> None:
         name = request.name
         check_name(name)
-        running = [each for each in self.live.values() if not each.state.ended and not each.removed]
+        running = [
+            each for each in self.live.values() if not each.state.ended and not each.removed and each.owner != NOBODY
+        ]
         mine = [each for each in running if each.owner == caller.name]
         if name is not None and any(each.name == name for each in mine):
             raise Rejected(f"Duplicate session name: {name}")
@@ -279,8 +289,9 @@ class Sessions:
             session.reason = with_exception(reason, failure)
             # What the backend saw, not the driver's own words: these may be anything its user wrote.
             log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
-            self._metrics.died.labels(session.profile).inc()
-        if session.ready_at is None:
+            if session.owner != NOBODY:
+                self._metrics.died.labels(session.profile).inc()
+        if session.ready_at is None and session.owner != NOBODY:
             asked = session.state is SessionState.SHUTTING_DOWN
             outcome = "timed_out" if session.late else "stopped" if asked else "failed"
             self._metrics.starts.labels(session.profile, outcome).inc()

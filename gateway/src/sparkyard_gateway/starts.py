@@ -16,6 +16,11 @@ class Starts:
         self._waited = waited
         self.waiting = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether one who asked now would have to wait."""
+        return self._turns.locked()
+
     @asynccontextmanager
     async def turn(self, say: Callable[[str], None]) -> AsyncIterator[None]:
         """One's turn to start, until the block is left."""

@@ -6,7 +6,7 @@ stand after them; Livy's clients ignore them.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from sparkyard_gateway.states import KIND_ALIASES, BatchState, Kind, SessionState, StatementState
@@ -82,6 +82,9 @@ class SessionRequest(_Request):
     ttl: Text | None = None
     idle_timeout: Text | None = None
     profile: StrictStr | None = Field(None, description="Addition: the catalog's profile. Default: the person's own.")
+    warm: StrictBool | None = Field(
+        None, description="Addition: false starts a driver of the session's own, where a warm one could be had."
+    )
 
 
 class AppInfo(_Wire):

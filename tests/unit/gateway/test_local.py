@@ -133,10 +133,10 @@ def test_a_driver_never_runs_as_root_because_its_users_own_process_failed(script
         backend = LocalBackend(folder / "sessions", lambda *_: None, homes_dir=folder / "homes", program=python)
         for _ in range(2):
             with pytest.raises(BackendError, match="under your own system user"):
-                backend._identity("alice", python)
+                backend._owners.identity("alice", python)
         # Once it works it is known, and by whom the driver runs.
         python.write_text("#!/bin/sh\nexit 0\n")
-        assert backend._identity("alice", python).uid == 61001
+        assert backend._owners.identity("alice", python).uid == 61001
     finally:
         shutil.rmtree(folder)
 

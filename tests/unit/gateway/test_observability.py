@@ -28,7 +28,7 @@ def metrics_of(gateway) -> dict[str, float]:
 
 def documented() -> Metrics:
     metrics = Metrics()
-    readings.register(metrics, None, None, None, None)
+    readings.register(metrics, None, None, None, None, None)
     return metrics
 
 

@@ -21,6 +21,9 @@ from sparkyard_gateway.backends.base import Identity
 PART = "16m"
 """Spark begins a new file of a log when this is full; compressed, as it stands on the disk."""
 
+WARM = ".warm-"
+LOG = "eventlog_v2_"
+
 _APPLICATION = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 _PLAIN = re.compile(r"[a-z0-9_-]{1,100}")
 
@@ -42,20 +45,34 @@ class EventLogs:
         digest = "" if plain == owner else f"-{hashlib.sha256(owner.encode()).hexdigest()[:12]}."
         return self._folder / f"{plain}{digest}"
 
+    def warm_folder(self, number: int) -> Path:
+        """The folder for the one log of a driver that is nobody's when it starts; no user's is called like it."""
+        return self._folder / f"{WARM}{number}"
+
+    def warm_numbers(self) -> list[int]:
+        """The sessions that have such a folder."""
+        names = (each.name.removeprefix(WARM) for each in self._folder.glob(f"{WARM}*"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def prepare(self, owner: str, identity: Identity | None) -> Path:
         """Make the user's folder, for that user alone."""
-        folder = self.folder_of(owner)
+        return self.make(self.folder_of(owner), identity)
+
+    @staticmethod
+    def make(folder: Path, identity: Identity | None) -> Path:
+        """Make a folder of logs, for this identity alone."""
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
         if identity is not None:
             os.chown(folder, identity.uid, identity.gid)
         return folder
 
-    def conf(self, owner: str) -> dict[str, str]:
+    @staticmethod
+    def conf(folder: Path) -> dict[str, str]:
         """The settings that make a driver write its log there."""
         return {
             "spark.eventLog.enabled": "true",
-            "spark.eventLog.dir": self.folder_of(owner).as_uri(),
+            "spark.eventLog.dir": folder.as_uri(),
             "spark.eventLog.rolling.enabled": "true",
             "spark.eventLog.rolling.maxFileSize": PART,
             # A fifth of the size, and no slower: there is less to write.

@@ -4,7 +4,8 @@ What a driver gets, and nothing else:
     folder        <sessions>/<id>/work, for it alone (0700), gone when the session is; its log stands beside it
     environment   the few variables of `_environment`, none of the gateway's own
     token         in the bootstrap, through an inherited descriptor: not in its environment, arguments or Spark conf
-    identity      where the gateway is root: the owner of its user's home, no further groups
+    identity      where the gateway is root: the owner of its user's home, no further groups; a warm driver, whose user
+                  is not known when it starts, has a uid of its own (`warm_uids`)
     network       everything of Spark's listens on 127.0.0.1, and asks who connects
     limits        as much memory and as many processes as its profile grants (`fences`)
 """
@@ -23,22 +24,27 @@ from pathlib import Path
 
 import structlog
 
-from sparkyard_gateway.backends import processes
+from sparkyard_gateway.backends import processes, warm_uids
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
 from sparkyard_gateway.backends.owners import Owners
 from sparkyard_gateway.backends.user_names import named
+from sparkyard_gateway.backends.warm_uids import WarmUids
+from sparkyard_gateway.store.models import NOBODY
 from sparkyard_gateway.ui_keys import UiKeys
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
 """After which a folder that no running session owns is the remains of a gateway that died in the midst."""
+OWN_PYTHON = Path(sys.executable)
+"""What runs drivers where the catalog names nothing else for their image."""
 FILE_LISTS = ("spark.jars", "spark.submit.pyFiles", "spark.files", "spark.archives")
 """The settings that hold addresses, some of which may lie in the owner's home."""
 LEAST_FREE_BYTES = 64 * 1024 * 1024
 """Below this a driver could not even unpack its jars."""
+USER_NAMES = ("USER", "LOGNAME", "SPARK_USER", "HADOOP_USER_NAME")
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +70,12 @@ class LocalBackend:
         self._event_logs = event_logs
         self._dir = sessions_dir
         self._when_ended = when_ended
-        self._owners = Owners(homes_dir, drop_privileges=drop_privileges, needed=(program, sessions_dir))
+        self._owners = Owners(
+            homes_dir,
+            drop_privileges=drop_privileges,
+            needed=(program, sessions_dir),
+            warm_uids=WarmUids(sessions_dir / "warm-uids"),
+        )
         self._java_home = java_home or (Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None)
         self._fences = (fences or fences_for(sessions_dir))(self._over)
         self._program = program
@@ -78,8 +89,8 @@ class LocalBackend:
 
     async def start(self, order: DriverOrder) -> Handle:
         """Start the driver program under the user's uid, with its bootstrap on an inherited descriptor."""
-        python = order.python or Path(sys.executable)
-        identity = await asyncio.to_thread(self._identity, order.owner, python)
+        python = order.python or OWN_PYTHON
+        identity = await asyncio.to_thread(self._owners.of_driver, order.owner, order.number, python)
         fence = self._fences.make(order.session_id, order.conf)
         try:
             pid = await asyncio.to_thread(self._spawn, order, python, identity, fence)
@@ -113,6 +124,8 @@ class LocalBackend:
 
     def _spawn(self, order: DriverOrder, python: Path, identity: Identity | None, fence: Fence) -> int:
         folder, work, guard = self._make_folders(order.session_id, identity)
+        if identity is not None and warm_uids.is_warm(identity.uid):
+            warm_uids.note(folder, identity.uid)
         history = self._history(order, identity)
         bootstrap = {
             "session": order.session_id,
@@ -184,8 +197,9 @@ class LocalBackend:
         """The settings of its event log; none where the catalog has its own idea of one."""
         if self._event_logs is None or any(key.startswith("spark.eventLog.") for key in order.conf):
             return {}
-        self._event_logs.prepare(order.owner, identity)
-        return self._event_logs.conf(order.owner)
+        logs, owner = self._event_logs, order.owner
+        folder = logs.warm_folder(order.number) if owner == NOBODY else logs.folder_of(owner)
+        return logs.conf(logs.make(folder, identity))
 
     def _environment(self, order: SparkOrder, python: Path, identity: Identity | None) -> dict[str, str]:
         work = self._work(order.number)
@@ -194,10 +208,8 @@ class LocalBackend:
             "LANG": os.environ.get("LANG", "C.UTF-8"),
             "HOME": str(work),
             "TMPDIR": str(work / "tmp"),
-            "USER": order.owner,
-            "LOGNAME": order.owner,
-            "SPARK_USER": order.owner,
-            "HADOOP_USER_NAME": order.owner,
+            # Of a warm driver they are not known yet, and could not be changed in its JVM.
+            **({} if order.owner == NOBODY else dict.fromkeys(USER_NAMES, order.owner)),
             "PYSPARK_PYTHON": str(python),
             "PYSPARK_DRIVER_PYTHON": str(python),
             "SPARK_LOCAL_DIRS": str(work / "tmp"),
@@ -232,16 +244,13 @@ class LocalBackend:
 
     # Identity
 
-    def _identity(self, owner: str, python: Path) -> Identity | None:
-        return self._owners.identity(owner, python)
-
     def _name_for(self, session_id: int, identity: Identity) -> dict[str, str]:
         """A name for a uid that /etc/passwd may not have: Hadoop's login fails without."""
         return named(self._folder(session_id), self._work(session_id), identity)
 
     async def identity_of(self, owner: str, python: Path) -> Identity | None:
         """Who this user's processes run as; None for this process's own user. Raises BackendError."""
-        return await asyncio.to_thread(self._identity, owner, python)
+        return await asyncio.to_thread(self._owners.identity, owner, python)
 
     async def memory(self, handles: Mapping[int, Handle | None]) -> dict[int, int]:
         """How many bytes each of these sessions' processes hold, as far as they live."""
@@ -301,6 +310,9 @@ class LocalBackend:
         for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if (uid := warm_uids.noted(self._folder(session_id))) is not None:
+            # It is this session's alone, so that nothing of it can hide.
+            await processes.end_all_of(uid)
         await self._fences.end(session_id)
 
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:

@@ -86,7 +86,7 @@ class LocalBatches(LocalBackend):
     async def prepare(self, order: BatchOrder) -> Handle:
         """Start the supervisor, which waits for the word."""
         python = order.python or Path(sys.executable)
-        identity = await asyncio.to_thread(self._identity, order.owner, python)
+        identity = await asyncio.to_thread(self._owners.identity, order.owner, python)
         port = _free_port()
         fence = self._fences.make(order.attempt, order.conf)
         try:

@@ -1,4 +1,7 @@
-"""Whose processes run as whom on this machine: where the gateway is root, as the owner of a user's home."""
+"""Whose processes run as whom on this machine: where the gateway is root, as the owner of a user's home.
+
+A warm driver, which is nobody's when it starts, has a uid of its own (`warm_uids`).
+"""
 
 import os
 import subprocess
@@ -10,6 +13,8 @@ from sparkyard_catalog import SERVICE_PREFIX, relative_to_home
 from sparkyard_gateway.backends.base import BackendError, Identity
 from sparkyard_gateway.backends.reach import closed_to
 from sparkyard_gateway.backends.user_names import name_library
+from sparkyard_gateway.backends.warm_uids import FIRST, WarmUids
+from sparkyard_gateway.store.models import NOBODY
 
 _PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
 
@@ -19,12 +24,19 @@ log = structlog.get_logger(__name__)
 class Owners:
     """Users' homes, and the system users whose they are."""
 
-    def __init__(self, homes: Path | None, *, drop_privileges: bool, needed: tuple[Path, Path]) -> None:
+    def __init__(
+        self, homes: Path | None, *, drop_privileges: bool, needed: tuple[Path, Path], warm_uids: WarmUids
+    ) -> None:
         """`needed` is a file that each user must be able to read and a folder that each must reach."""
         self._homes = homes
         self._drop = drop_privileges and os.geteuid() == 0
         self._needed = needed
+        self._warm_uids = warm_uids
         self._probed: dict[tuple[int, Path], bool] = {}
+
+    def of_driver(self, owner: str, number: int, python: Path) -> Identity | None:
+        """Who a session's driver runs as; None for this process's own user. Blocks. Raises BackendError."""
+        return self._of_nobody(number, python) if owner == NOBODY else self.identity(owner, python)
 
     def identity(self, owner: str, python: Path) -> Identity | None:
         """Who the owner's processes run as; None for this process's own user. Blocks. Raises BackendError."""
@@ -44,6 +56,17 @@ class Owners:
             return None
         return Identity(home.st_uid, home.st_gid, owner)
 
+    def _of_nobody(self, number: int, python: Path) -> Identity | None:
+        """Who a warm driver runs as: a uid that no other session ever has."""
+        if not self._drop or self._homes is None or name_library() is None:
+            return None
+        uid = self._warm_uids.of(number)
+        if (why := self._why_not(uid, uid, python)) is not None:
+            # Some user's driver may have a uid of its own all the same: one that has not would read them all.
+            raise BackendError(f"A warm driver runs as a system user of its own here, but {why}.")
+        self._reachable(uid, uid, python, alike=FIRST)
+        return Identity(uid, uid, f"warm-{number}")
+
     def at_home(self, owner: str, address: str) -> str:
         """The path for an address in the owner's home; any other address as it is."""
         within = relative_to_home(address)
@@ -53,13 +76,14 @@ class Owners:
             raise BackendError(f"This gateway knows no home folders, so there is no {address}.")
         return str(self._homes.absolute() / _folder_name(owner) / within)
 
-    def _reachable(self, uid: int, gid: int, python: Path) -> bool:
+    def _reachable(self, uid: int, gid: int, python: Path, alike: int | None = None) -> bool:
         """Whether that system user can read the interpreter, the driver program and its folder, and has a name.
 
         Where not, drivers run as the gateway's own user, and the log says so. That must not follow from anything that
-        the user has in hand: where they should be able to and yet it fails, no driver starts. Raises BackendError.
+        the user has in hand: where they should be able to and yet it fails, no driver starts. What was found of one uid
+        holds for all that are `alike`. Raises BackendError.
         """
-        key = (uid, python)
+        key = (uid if alike is None else alike, python)
         if key not in self._probed:
             why = self._why_not(uid, gid, python)
             if why is not None:

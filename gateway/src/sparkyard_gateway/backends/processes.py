@@ -136,6 +136,34 @@ async def end_session(leader: int, grace_seconds: float, force_seconds: float = 
     return True
 
 
+def running_as(uid: int) -> list[int]:
+    """The living processes that are this uid in any way. Not by who owns /proc/<pid>, which a process can change."""
+    found = []
+    for entry in _PROC.iterdir():
+        if not entry.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            lines = (entry / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+            fields = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+            if str(uid) in fields["Uid"] and fields["State"][0] not in {"Z", "X"}:
+                found.append(int(entry.name))
+    return found
+
+
+async def end_all_of(uid: int, force_seconds: float = 10.0) -> bool:
+    """Kill whatever runs as this uid. Returns whether nothing is left."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + force_seconds
+    while pids := await asyncio.to_thread(running_as, uid):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
+
+
 class Watch:
     """Calls once when a process ends, be it our child or an orphan of an earlier gateway."""
 

@@ -48,6 +48,7 @@ class Driver:
         self._began = began
         self._exit_code = EXIT_OK
         self._reason = ""
+        self._owner = ""
         self._ending = threading.Event()
         self._end_lock = threading.Lock()
         self._spark: Optional[spark_module.Spark] = None
@@ -86,7 +87,8 @@ class Driver:
         if self._link.connected_at is not None:
             message["startup_ms"]["link"] = round((self._link.connected_at - self._began) * 1000)
         self._link.send_durable(message)
-        self._warm()
+        if self._bootstrap.kind == "spark":
+            self._warm()
         threading.Thread(target=spark.jvm.watch, args=(self._on_jvm_death,), name="sparkyard-jvm", daemon=True).start()
         self._statements.run(self._interpreters, self._jobs)
         self._finish()
@@ -101,7 +103,7 @@ class Driver:
         sql = SqlInterpreter(session, bootstrap.sql_rows, bootstrap.message_limit)
         repl = LazyRepl(session)
         scala = ScalaInterpreter(repl, self._streams, self._interrupts, self._statements.await_doom)
-        self._warm = repl.warm if bootstrap.kind == "spark" else _nothing
+        self._warm = repl.warm
         self._jobs = JobsAndMore(spark, scala.interrupt)
         self._interpreters: Dict[str, Interpreter] = {
             "pyspark": python, "python": python, "sql": sql, "spark": scala, "sparkr": NoR(),
@@ -148,6 +150,8 @@ class Driver:
             self._statements.cancel(int(message["statement"]))
         elif kind == "complete":
             self._completion.request(message)
+        elif kind == "taken":
+            self._taken(str(message["owner"]), str(message.get("kind", "")))
         elif kind == "fetch":
             self._fetch(message)
         elif kind == "shutdown":
@@ -164,6 +168,16 @@ class Driver:
                 "next": piece.end, "total": piece.total, "text": piece.text,
             }
         )  # fmt: skip
+
+    def _taken(self, owner: str, kind: str) -> None:
+        """This driver was warm, and is somebody's from now on. Said again on each line."""
+        for variable in ("USER", "LOGNAME", "SPARK_USER", "HADOOP_USER_NAME"):
+            os.environ[variable] = owner
+        if self._spark is not None and owner != self._owner:
+            self._owner = owner
+            self._spark.act_for(owner)
+        if kind == "spark":
+            self._warm()
 
     def _send_stream(self, statement: int, offset: int, text: str) -> bool:
         return self._link.send({"t": "stream", "statement": statement, "offset": offset, "text": text})
@@ -247,10 +261,6 @@ class Driver:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _let_sigterm()
-
-
-def _nothing() -> None:
-    """For who has nothing to do."""
 
 
 def _hold_sigterm() -> None:

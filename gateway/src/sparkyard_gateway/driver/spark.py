@@ -86,6 +86,21 @@ class Spark:
         """The job group of a statement; Livy uses the bare number as well."""
         return str(statement)
 
+    def act_for(self, user: str) -> None:
+        """From any thread: be this user to Hadoop's file systems, and to SQL's current_user(), from now on.
+
+        A session with Kerberos has got its identity from there, and keeps it.
+        """
+        context = self.context
+        if context is None:
+            return
+        try:
+            users = context._jvm.org.apache.hadoop.security.UserGroupInformation  # noqa: SLF001  pyspark has no public word for it
+            if not users.isSecurityEnabled():
+                users.setLoginUser(users.createRemoteUser(user))
+        except Exception as error:  # noqa: BLE001  the session is of use without it
+            note(f"Hadoop was not told whose this driver is: {type(error).__name__}")
+
     def enter(self, statement: int, code: str) -> None:
         """On the main thread: jobs started from here on are this statement's."""
         context = self.context

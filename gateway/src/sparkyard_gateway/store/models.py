@@ -40,6 +40,10 @@ metadata = MetaData(
 )
 
 
+NOBODY = ""
+"""The owner of a session whose driver is warm: nobody's yet."""
+
+
 class Said(TypeDecorator[str]):
     """Text as somebody else's process said it: PostgreSQL would refuse a NUL."""
 
@@ -179,6 +183,22 @@ class SessionRecord(NewSession):
     ready_at: int | None = None
     ended_at: int | None = None
     removed_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taking:
+    """What the row of a session that was nobody's becomes when it is taken."""
+
+    owner: str
+    team: str | None
+    name: str | None
+    kind: str
+    request: dict[str, Any]
+    spec: dict[str, Any]
+    idempotency_key: str | None
+    created_at: int
+    ready_at: int
+    active_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

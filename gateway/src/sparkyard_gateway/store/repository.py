@@ -9,10 +9,12 @@ from sqlalchemy.exc import IntegrityError
 
 from sparkyard_gateway.store.database import Database
 from sparkyard_gateway.store.models import (
+    NOBODY,
     Event,
     NewSession,
     SessionRecord,
     StatementRecord,
+    Taking,
     events,
     sessions,
     statements,
@@ -59,6 +61,42 @@ class Store:
         def undo(connection: Connection) -> None:
             connection.execute(delete(events).where(events.c.session_id.in_(made)))
             connection.execute(delete(sessions).where(sessions.c.id.in_(made)))
+
+        try:
+            return await self._database.write(change, undo)
+        except IntegrityError as error:
+            raise DuplicateError from error
+
+    async def take_session(self, number: int, taking: Taking) -> bool:
+        """Give an idle session that is nobody's to an owner, once; says whether this call did. Raises DuplicateError.
+
+        One statement decides: of two at once, or of one and the driver's end, only one finds the row as it must be.
+        """
+        values = dataclasses.asdict(taking)
+        before: list[dict[str, Any]] = []
+        event = Event(
+            at=taking.created_at,
+            session_id=number,
+            event="taken",
+            detail={"owner": taking.owner, "kind": taking.kind},
+        )
+        free = sessions.c.id == number, sessions.c.owner == NOBODY, sessions.c.state == "idle"
+        there = sessions.c.ended_at.is_(None), sessions.c.removed_at.is_(None)
+
+        def change(connection: Connection) -> bool:
+            columns = [sessions.c[name] for name in values]
+            before[:] = [dict(row) for row in connection.execute(select(*columns).where(*free, *there)).mappings()]
+            taken = connection.execute(update(sessions).where(*free, *there).values(**values)).rowcount == 1
+            if taken:
+                connection.execute(_INSERT_EVENT, dataclasses.asdict(event))
+            else:
+                before.clear()
+            return taken
+
+        def undo(connection: Connection) -> None:
+            for values_before in before:
+                _update_session(connection, number, values_before, None)
+                connection.execute(delete(events).where(events.c.session_id == number, events.c.event == event.event))
 
         try:
             return await self._database.write(change, undo)
