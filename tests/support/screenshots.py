@@ -63,7 +63,7 @@ def take_sessions(stack: Standalone, page: Page, folder: Path) -> None:
         expect(work).to_contain_text("50 %", timeout=PATIENT)
         expect(page.get_by_role("row").filter(has_text="features")).to_contain_text("dead", timeout=PATIENT)
         page.screenshot(path=folder / "sessions.png")
-        page.get_by_role("link", name=re.compile("features$")).click()
+        page.get_by_role("link", name=re.compile("^[0-9]+ · features")).click()
         expect(page.get_by_text("java.lang.OutOfMemoryError").first).to_be_visible(timeout=PATIENT)
         page.screenshot(path=folder / "session.png")
         for each in gateway.get("/sessions").json()["sessions"]:

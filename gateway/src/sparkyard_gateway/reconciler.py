@@ -102,8 +102,6 @@ class Reconciler:
                 self._sessions.end(session, reason)
         if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
             self._housekept = time.monotonic()
-            for chore in self.chores:
-                await asyncio.to_thread(chore)
             for backend in self._backends.values():
                 if isinstance(backend, LocalBackend):
                     await asyncio.to_thread(
@@ -112,6 +110,8 @@ class Reconciler:
                         self._settings.log_retention_seconds,
                         frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set()),
                     )
+            for chore in self.chores:
+                await asyncio.to_thread(chore)
 
 
 def overdue(session: LiveSession, now: int) -> str | None:

@@ -29,11 +29,6 @@ _CONF = {
     "spark.ui.port": "0",
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.catalogImplementation": "in-memory",
-    # Sessions write their history down; that takes a few hundred classes.
-    "spark.eventLog.enabled": "true",
-    "spark.eventLog.compress": "true",
-    "spark.eventLog.compression.codec": "zstd",
-    "spark.eventLog.rolling.enabled": "true",
 }
 
 
@@ -50,14 +45,7 @@ def make(path: str, seconds: float = 120.0) -> bool:
     began = time.monotonic()
     folder = tempfile.mkdtemp(prefix="class-archive-")
     unfinished = path + ".making"
-    events = os.path.join(folder, "events")
-    os.mkdir(events)
-    conf = {
-        **_CONF,
-        _OPTIONS: f'"-XX:ArchiveClassesAtExit={unfinished}"',
-        "spark.sql.warehouse.dir": folder,
-        "spark.eventLog.dir": events,
-    }
+    conf = {**_CONF, _OPTIONS: f'"-XX:ArchiveClassesAtExit={unfinished}"', "spark.sql.warehouse.dir": folder}
     try:
         spark = start(conf, "class archive", folder, began)
         _exercise(spark, folder)
