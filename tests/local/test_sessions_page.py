@@ -58,7 +58,7 @@ def test_everybody_finds_the_page_and_sees_what_is_theirs_to_see(
     page = signed_in(browser, stack, dana)
     row = page.get_by_role("row").filter(has_text="flights")
     expect(row).to_contain_text("busy", timeout=PATIENT)
-    expect(row.get_by_text("import time")).to_be_visible()
+    expect(row.get_by_text("sc.parallelize(range(2), 2)")).to_be_visible()
     expect(row).to_contain_text(re.compile(r"\d+ MiB"))
     # The link from the hub's own pages.
     page.goto(f"{stack.address}/hub/home")

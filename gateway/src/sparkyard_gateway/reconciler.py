@@ -168,8 +168,6 @@ class Reconciler:
 
     async def _keep_house(self) -> None:
         """Keep what lies on the disk in bounds."""
-        for chore in self.chores:
-            await asyncio.to_thread(chore)
         for backend in self._backends.values():
             if isinstance(backend, LocalBackend):
                 await asyncio.to_thread(
@@ -178,6 +176,8 @@ class Reconciler:
                     self._settings.log_retention_seconds,
                     frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set()),
                 )
+        for chore in self.chores:
+            await asyncio.to_thread(chore)
 
 
 def overdue(session: LiveSession, now: int, heard_since: int = 0) -> str | None:

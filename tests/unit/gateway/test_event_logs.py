@@ -1,6 +1,8 @@
 """Event logs: a folder for each user, in bounds, and nothing that a user puts there leads anywhere else."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -113,6 +115,18 @@ def test_what_a_user_puts_there_leads_nowhere(logs, tmp_path):
     logs.tidy(1, 7 * DAY, {})
     assert (precious / "file").stat().st_size == 100_000
     assert left(logs, "alice") == []
+
+
+def test_a_folder_as_deep_as_a_user_likes_is_removed_and_nobody_elses_waits_for_it(logs):
+    script = "import os\nfor n in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+    folder = logs.prepare("alice", None) / "eventlog_v2_deep"
+    folder.mkdir()
+    subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
+    write(logs, "alice", "new", 1000, 0)
+    write(logs, "bob", "old", 1000, 8 * DAY)
+    logs.tidy(1 << 30, 7 * DAY, {})
+    assert left(logs, "alice") == ["new"]
+    assert left(logs, "bob") == []
 
 
 APP = "local-17"

@@ -243,6 +243,17 @@ def test_the_tail_of_a_log_is_whole_lines(tmp_path):
     assert all(line.startswith("x" * 100) for line in tail)
 
 
+async def test_a_folder_as_deep_as_its_user_made_it_goes_with_the_session(tmp_path):
+    backend = LocalBackend(tmp_path / "sessions", lambda *_: None)
+    work = tmp_path / "sessions" / "7" / "work"
+    work.mkdir(parents=True)
+    script = "import os\nfor n in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+    subprocess.run([sys.executable, "-c", script], cwd=work, check=True)
+    await backend.forget(7, keep_log=True)
+    assert not work.exists()
+    assert work.parent.exists()
+
+
 def test_logs_of_sessions_that_ended_long_ago_go(tmp_path):
     backend = LocalBackend(tmp_path, lambda *_: None)
     for number in (1, 2, 3):

@@ -185,7 +185,7 @@ def test_a_login_that_ends_ends_what_it_reads(gateway, hub):
 
 def test_texts_are_escaped_and_nothing_else_may_run(alice, gateway):
     evil = "\"'><script>alert(1)</script><img src=x>"
-    names = ("title", "root", "hub", "user", "here", "token", "session", "heading", "sentence")
+    names = ("title", "root", "hub", "user", "here", "admin", "token", "session", "heading", "sentence")
     text = pages.page("message", **dict.fromkeys(names, evil))
     assert "<script>" not in text
     assert "alert(1)" in text

@@ -97,8 +97,7 @@ def fits(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 1280)])
 def test_both_pages_are_accessible_in_both_themes_and_on_a_phone(
     browser: Browser, gateway: RunningGateway, busy: int, dead: int, theme: str, width: int
 ) -> None:

@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +116,8 @@ def test_only_the_drivers_own_plain_files_are_given_to_its_owner(tmp_path):
     os.mkfifo(application / "pipe")
     written(application, "others", uid=61002)
     (application / "folder").mkdir()
+    deep = "import os\nfor n in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+    subprocess.run([sys.executable, "-c", deep], cwd=application / "folder", check=True)
     (folder / "eventlog_v2_elsewhere").symlink_to(tmp_path)
     (folder / "unasked").write_text("no log")
     warm_logs.hand_over(logs, 7, UID, "alice", Identity(ALICE, ALICE, "alice"))

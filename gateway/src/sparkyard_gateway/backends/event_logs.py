@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,12 +16,15 @@ from pathlib import Path
 import structlog
 
 from sparkyard_gateway.backends.base import Identity
+from sparkyard_gateway.backends.removal import remove
 
 PART = "16m"
 """Spark begins a new file of a log when this is full; compressed, as it stands on the disk."""
 
 WARM = ".warm-"
 LOG = "eventlog_v2_"
+STRANGE = 1 << 50
+"""The size that something is given which cannot be a log."""
 
 _APPLICATION = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 _PLAIN = re.compile(r"[a-z0-9_-]{1,100}")
@@ -95,18 +97,25 @@ class EventLogs:
         first parts go, and with them its history.
         """
         for folder in self._folder.iterdir():
-            living = {f"eventlog_v2_{each}" for each in running.get(folder.name, frozenset())}
-            logs = sorted((_written(each), _size(each), each) for each in _listed(folder))
-            left = sum(size for _, size, _ in logs)
-            for written, size, path in logs:
-                if path.name in living:
-                    continue
-                if left > limit or time.time() - written > retention_seconds:
-                    _remove(path)
-                    left -= size
-            for _, _, path in logs:
-                if path.name in living and left > limit:
-                    left -= self._remove_parts(path, left - limit)
+            try:
+                self._tidy(folder, limit, retention_seconds, running)
+            except OSError as error:
+                # One user's folder, however it is made, keeps no other from being looked after.
+                log.warning("event_logs_not_tidied", folder=folder.name, error=error.strerror)
+
+    def _tidy(self, folder: Path, limit: int, retention_seconds: float, running: Mapping[str, frozenset[str]]) -> None:
+        living = {f"{LOG}{each}" for each in running.get(folder.name, frozenset())}
+        logs = sorted((_written(each), _size(each), each) for each in _listed(folder))
+        left = sum(size for _, size, _ in logs)
+        for written, size, path in logs:
+            if path.name in living:
+                continue
+            if left > limit or time.time() - written > retention_seconds:
+                remove(path)
+                left -= size
+        for _, _, path in logs:
+            if path.name in living and left > limit:
+                left -= self._remove_parts(path, left - limit)
 
     @staticmethod
     def _remove_parts(path: Path, excess: int) -> int:
@@ -117,7 +126,7 @@ class EventLogs:
             if removed >= excess:
                 break
             removed += _size(part)
-            _remove(part)
+            remove(part)
         if removed:
             log.warning("event_log_cut", application=path.name, bytes=removed)
         return removed
@@ -137,17 +146,14 @@ def _written(path: Path) -> float:
 
 
 def _size(path: Path) -> int:
+    """What a log takes on the disk. Spark writes one level of files; what has more is a user's making, and too much."""
     if path.is_symlink() or not path.is_dir():
-        with contextlib.suppress(OSError):
-            return path.lstat().st_blocks * 512
-        return 0
-    return sum(_size(each) for each in _listed(path))
+        return _blocks(path)
+    deeper = any(each.is_dir() and not each.is_symlink() for each in _listed(path))
+    return STRANGE if deeper else sum(_blocks(each) for each in _listed(path))
 
 
-def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        with contextlib.suppress(OSError):
-            path.unlink()
-    else:
-        # Python's own removal follows no link, also not one that is put there meanwhile.
-        shutil.rmtree(path, ignore_errors=True)
+def _blocks(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.lstat().st_blocks * 512
+    return 0

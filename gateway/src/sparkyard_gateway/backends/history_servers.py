@@ -29,6 +29,7 @@ import structlog
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, Identity
 from sparkyard_gateway.backends.event_logs import EventLogs
+from sparkyard_gateway.backends.removal import remove
 from sparkyard_gateway.backends.ui_keys import UiKeys
 from sparkyard_gateway.backends.user_names import named
 
@@ -126,7 +127,7 @@ class HistoryServers:
             # Not on a thread: the kernel ends the process with the thread that started it.
             pid = self._spawn(folder, library, identity)
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             raise BackendError(f"Spark's history server could not be started: {error.strerror}.") from error
         server = HistoryServer(
             pid=pid,
@@ -301,8 +302,8 @@ class HistoryServers:
         await asyncio.to_thread(self._remove, server.folder)
 
     def _remove(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(self._folder / f"{folder.name}.names", ignore_errors=True)
+        remove(folder)
+        remove(self._folder / f"{folder.name}.names")
         (self._folder / f"{folder.name}.log").unlink(missing_ok=True)
 
     def _clear(self) -> None:
@@ -312,7 +313,7 @@ class HistoryServers:
             for pid in processes.working_in(folder):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove(self._folder)
 
 
 def _reap(pid: int) -> None:

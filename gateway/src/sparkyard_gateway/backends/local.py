@@ -30,6 +30,7 @@ from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
 from sparkyard_gateway.backends.owners import Owners
+from sparkyard_gateway.backends.removal import remove
 from sparkyard_gateway.backends.user_names import named
 from sparkyard_gateway.backends.warm_uids import WarmUids
 from sparkyard_gateway.store.models import NOBODY
@@ -113,7 +114,7 @@ class LocalBackend:
         folder, work = self._folder(number), self._work(number)
         folder.mkdir(exist_ok=True)
         folder.chmod(0o711)
-        shutil.rmtree(work, ignore_errors=True)
+        remove(work)
         for each in (work, work / "tmp"):
             each.mkdir(mode=0o700)
         guard, keys = self._ui_keys.equip(work, number) if self._ui_keys is not None else ({}, ())
@@ -345,14 +346,14 @@ class LocalBackend:
             if int(folder.name) in running:
                 continue
             if kept.age_seconds() > retention_seconds:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
             elif kept.age_seconds() > LEFT_BEHIND_SECONDS:
-                shutil.rmtree(folder / "work", ignore_errors=True)
+                remove(folder / "work")
 
     async def forget(self, session_id: int, *, keep_log: bool) -> None:
         """Remove the driver's folder, and its log unless kept."""
         folder = self._work(session_id) if keep_log else self._folder(session_id)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(remove, folder)
 
     def _folder(self, session_id: int) -> Path:
         return self._dir / str(session_id)

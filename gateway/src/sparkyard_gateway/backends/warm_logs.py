@@ -7,13 +7,14 @@ given to the user; and a log moves as a whole, by one rename into the folder tha
 """
 
 import os
-import shutil
 import stat
+from pathlib import Path
 
 import structlog
 
 from sparkyard_gateway.backends.base import Identity
 from sparkyard_gateway.backends.event_logs import LOG, EventLogs
+from sparkyard_gateway.backends.removal import remove
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -39,16 +40,12 @@ def hand_over(logs: EventLogs, number: int, uid: int, owner: str, identity: Iden
             os.close(source)
     finally:
         os.close(target)
-    shutil.rmtree(folder)
+    remove(folder)
 
 
 def discard(logs: EventLogs, number: int) -> None:
     """Remove the logs of a driver that nobody took."""
-    folder = logs.warm_folder(number)
-    if folder.is_symlink():
-        folder.unlink()
-    else:
-        shutil.rmtree(folder)
+    remove(logs.warm_folder(number))
 
 
 def _hand_over_one(name: str, source: int, target: int, drivers: int, identity: Identity | None) -> None:
@@ -91,7 +88,7 @@ def _remove(part: str, application: int) -> None:
     try:
         os.unlink(part, dir_fd=application)
     except IsADirectoryError:
-        shutil.rmtree(part, dir_fd=application)
+        remove(Path(f"/proc/{os.getpid()}/fd/{application}", part))
 
 
 def _give(folder: int, uid: int, gid: int) -> None:

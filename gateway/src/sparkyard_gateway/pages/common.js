@@ -67,8 +67,8 @@ const page = (() => {
   const label = (row) => (row.name ? `${row.id} · ${row.name}` : `${row.id}`);
 
   const firstLine = (code) => {
-    const lines = code.split("\n").map((line) => line.trim());
-    return lines.find((line) => line && !line.startsWith("#")) || lines[0] || "";
+    const lines = code.split("\n").map((line) => line.trim()).filter(Boolean);
+    return lines.find((line) => !/^(#|import |from )/.test(line)) || lines[0] || "";
   };
 
   const progress = (statement) => {

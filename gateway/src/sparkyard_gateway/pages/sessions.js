@@ -60,8 +60,13 @@
     const name = `session ${label(row)}`;
     let [ui, stop] = [cells[6].querySelector("a"), cells[6].querySelector("button")];
     if (row.ui && !ui) {
-      ui = make("a", { class: "button small", href: row.ui, target: "_blank", rel: "noopener", "aria-label": `Spark UI of ${name}` }, "Spark UI");
+      ui = make("a", { class: "button small", href: row.ui, target: "_blank", rel: "noopener" });
       cells[6].prepend(ui);
+    }
+    if (ui) {
+      const words = row.ended ? "Spark history" : "Spark UI";
+      page.text(ui, words);
+      ui.setAttribute("aria-label", `${words} of ${name}`);
     }
     if (row.mayStop && !stop) {
       stop = make("button", { type: "button", class: "button small danger", "aria-label": `Stop ${name}` }, "Stop");

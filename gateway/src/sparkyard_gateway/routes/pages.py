@@ -149,6 +149,7 @@ def _texts(request: Request, gateway: Gateway, caller: Caller | None, title: str
         "root": f"{request.scope['root_path']}/ui/",
         "hub": gateway.settings.hub_public_path,
         "user": caller.name if caller else "",
+        "admin": "yes" if caller and caller.admin else "no",
         "here": "page" if title == "Sessions" else "false",
         "token": token,
     }
