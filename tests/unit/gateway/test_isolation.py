@@ -381,17 +381,17 @@ def test_a_fork_bomb_is_bounded_and_nothing_of_it_is_left(fenced):
 
 def test_a_crowd_that_stays_in_its_session_ends_with_it(fenced):
     crowd = BOMB.replace("os.setsid(); os.chdir('/'); ", "")
-    # Bob's: of Alice's bomb the remains may still be counted, until the machine's first process has buried them.
-    with client(fenced, "token-of-bob") as bob:
-        session = new_session(bob)
-        answer = bob.post(f"/sessions/{session}/statements", json={"code": script(crowd)}).json()
+    # A pipeline's: of Alice's bomb the remains may still be counted, until the machine's first process has buried them.
+    with client(fenced, "token-of-etl") as etl:
+        session = new_session(etl)
+        answer = etl.post(f"/sessions/{session}/statements", json={"code": script(crowd)}).json()
         if fenced.by == "looking":
-            dead = until(lambda: (s := bob.get(f"/sessions/{session}").json())["state"] == "dead" and s)
+            dead = until(lambda: (s := etl.get(f"/sessions/{session}").json())["state"] == "dead" and s)
             assert "a session has 60 at most" in dead["stateReason"]
         else:
-            bob.get(f"/sessions/{session}/statements/{answer['id']}?wait=30")
-            bob.delete(f"/sessions/{session}")
-        until(lambda: not _processes_of(HOMES["bob"]))
+            etl.get(f"/sessions/{session}/statements/{answer['id']}?wait=30")
+            etl.delete(f"/sessions/{session}")
+        until(lambda: not _processes_of(HOMES["service~~etl"]))
 
 
 def test_after_a_restart_of_the_gateway_a_driver_is_still_fenced(hub):
