@@ -28,7 +28,7 @@ from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, WhenEnded
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
-from sparkyard_gateway.backends.reach import closed_to
+from sparkyard_gateway.backends.reach import closed_to, tried
 from sparkyard_gateway.ui_keys import UiKeys
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
@@ -36,8 +36,6 @@ LEFT_BEHIND_SECONDS = 60.0
 """After which a folder that no running session owns is the remains of a gateway that died in the midst."""
 OOM_SCORE = "500"
 """When memory runs out the kernel shall take a driver, not the gateway or the hub."""
-
-_PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
 
 log = structlog.get_logger(__name__)
 
@@ -231,7 +229,7 @@ class LocalBackend:
             why = self._why_not(uid, gid, python)
             if why is not None:
                 log.warning("drivers_run_as_the_gateways_user", uid=uid, interpreter=str(python), why=why)
-            elif not self._tried(uid, gid, python):
+            elif not tried(uid, gid, python, self._program, self._dir):
                 raise BackendError(
                     "The driver could not be started under your own system user just now: this machine may be too "
                     "busy, or too many of your processes run. Try again; if it goes on, tell an administrator."
@@ -244,28 +242,6 @@ class LocalBackend:
             return "libnss-wrapper is not installed"
         closed = [str(each) for each in (python, self._program, self._dir) if closed_to(each, uid, gid)]
         return f"it cannot get at {', '.join(closed)}" if closed else None
-
-    def _tried(self, uid: int, gid: int, python: Path) -> bool:
-        """Whether a process of that user does it."""
-        try:
-            probe = subprocess.run(
-                [str(python), "-c", _PROBE, str(self._program), str(self._dir)],
-                user=uid,
-                group=gid,
-                extra_groups=[],
-                cwd="/",
-                env={},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            )
-        except OSError as error:
-            log.warning("driver_identity_not_tried", uid=uid, error=str(error))
-            return False
-        if probe.returncode != 0:
-            said = probe.stderr.decode(errors="replace")[-500:]
-            log.warning("driver_identity_failed", uid=uid, code=probe.returncode, said=said)
-        return probe.returncode == 0
 
     def _name_for(self, session_id: int, identity: Identity) -> dict[str, str]:
         """A name for a uid that /etc/passwd may not have: Hadoop's login fails without."""

@@ -6,7 +6,14 @@ hand, such as their many other processes, and what follows from a no here is tha
 
 import os
 import stat
+import subprocess
 from pathlib import Path
+
+import structlog
+
+_PROBE = "import os, sys; open(sys.argv[1]).close(); os.stat(sys.argv[2])"
+
+log = structlog.get_logger(__name__)
 
 
 def closed_to(path: Path, uid: int, gid: int) -> bool:
@@ -24,3 +31,26 @@ def _allows(path: Path, uid: int, gid: int, others: int) -> bool:
         return False
     shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
     return bool(found.st_mode & (others << shift))
+
+
+def tried(uid: int, gid: int, python: Path, program: Path, folder: Path) -> bool:
+    """Whether a process of that user, by this interpreter, reads the program and sees the folder."""
+    try:
+        probe = subprocess.run(
+            [str(python), "-c", _PROBE, str(program), str(folder)],
+            user=uid,
+            group=gid,
+            extra_groups=[],
+            cwd="/",
+            env={},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:
+        log.warning("driver_identity_not_tried", uid=uid, error=str(error))
+        return False
+    if probe.returncode != 0:
+        said = probe.stderr.decode(errors="replace")[-500:]
+        log.warning("driver_identity_failed", uid=uid, code=probe.returncode, said=said)
+    return probe.returncode == 0
