@@ -1,6 +1,7 @@
 """``make bench``: the figures of the main job, each measured in one run against the peer or the limit named.
 
 - A session from POST to idle, against a bare ``SparkSession.builder.getOrCreate()`` in a fresh Python, taken in turn.
+- A session that takes a warm driver: `load.warm`.
 - ``1+1`` through raw HTTP, polled and waited for, and through our kernel in a notebook's place.
 - The gateway's memory with 1 and with 10 idle sessions.
 - The gateway under many sessions: `load.gateway`.
@@ -20,6 +21,7 @@ import httpx
 from jupyter_client.manager import KernelManager
 
 from load import gateway as gateway_load
+from load import warm
 from load.measure import Figure, print_table, resident_mib, spread, timed
 from support.hub_session import HubSession
 from support.standalone import Standalone, running
@@ -168,6 +170,9 @@ def main() -> int:
         print("a session's start against a bare one:", flush=True)
         figure, start_seconds = session_start(gateway, 5)
         figures.append(figure)
+
+        print("sessions that take a warm driver:", flush=True)
+        figures.extend(warm.taken(stack, token))
 
         print("1+1 over raw HTTP:", flush=True)
         number = gateway.open_session()

@@ -74,6 +74,7 @@ class Gateway:
     local_batches: LocalBatches
     claims: Claims
     reconciler: Reconciler
+    pool: Pool
     batch_reconciler: BatchReconciler
     metrics: Metrics
     logs: DriverLogs
@@ -99,6 +100,7 @@ class Gateway:
         await self.batch_reconciler.recover()
         self._sweeps = (
             asyncio.create_task(self.reconciler.run(), name="sweep"),
+            asyncio.create_task(self.pool.run(), name="sweep-warm-drivers"),
             asyncio.create_task(self.batch_reconciler.run(), name="sweep-batches"),
         )
 
@@ -218,7 +220,6 @@ def build(settings: Settings) -> Gateway:
     reconciler.chores.append(history.tidy)
     pool = Pool(settings, store, sessions, catalog, metrics, local, event_logs, memory.available)
     sessions.warm = pool
-    reconciler.rounds.append(pool.sweep)
     readings.register(metrics, sessions, batches, store, catalog, pool)
     return Gateway(
         settings=settings,
@@ -236,6 +237,7 @@ def build(settings: Settings) -> Gateway:
         local_batches=local_batches,
         claims=Claims(settings, store, sessions),
         reconciler=reconciler,
+        pool=pool,
         batch_reconciler=BatchReconciler(settings, batch_store, batches, batch_backends),
         metrics=metrics,
         logs=logs,

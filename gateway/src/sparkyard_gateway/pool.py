@@ -5,10 +5,11 @@ a restart of the gateway does about it are as with all. Nobody sees such a sessi
 makes it somebody's and tells its name and its Idempotency-Key; before that write it is still to be had, after it never
 again. It is not given back: what somebody has used ends with its session.
 
-Each round brings the pool closer to what the catalog asks for (`warm.plan`); after a taking there is an extra one.
+Each round brings the pool closer to what the catalog asks for (`warm.plan`); after a taking the next comes at once.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -70,8 +71,7 @@ class Pool:
         self._read: tuple[Catalog, dict[str, Wanted]] | None = None
         self._reserved: set[int] = set()
         self._asked: set[int] = set()
-        self._round = asyncio.Lock()
-        self._extra: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
 
     # Taking
 
@@ -149,28 +149,33 @@ class Pool:
         self._metrics.created.labels(session.profile).inc()
         self._metrics.starts.labels(session.profile, "ready").inc()
         log.info("warm_driver_taken", session=session.id, user=session.owner, profile=session.profile)
-        if self._extra is None or self._extra.done():
-            self._extra = asyncio.create_task(self._refill(), name="refill")
-
-    async def _refill(self) -> None:
-        try:
-            await self.sweep()
-        except StoreUnavailable:
-            log.warning("warm_pool_not_refilled")  # the next round does it
+        self._woken.set()
 
     # Keeping
 
-    async def sweep(self) -> None:
-        """One round."""
-        async with self._round:
-            # On a thread: a catalog that has just been edited is read and checked anew.
-            await asyncio.to_thread(self._catalog.refresh)
-            wishes = self._wishes()
-            self._rests.forget_all_but(frozenset(wish.mark for wish in wishes.values()))
-            self._bury()
-            if wishes or self._kept():
-                await self._take_step(wishes)
-            await self._hand_over_logs()
+    async def run(self) -> None:
+        """Do so for ever. Beside all else: an end that takes its time keeps nobody waiting."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.sweep_seconds):
+                    await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._sweep()
+            except StoreUnavailable:
+                log.warning("warm_pool_not_kept")  # the next round does it
+            except Exception:  # the loop must outlive one bad round
+                log.exception("warm_pool_round_failed")
+
+    async def _sweep(self) -> None:
+        # On a thread: a catalog that has just been edited is read and checked anew.
+        await asyncio.to_thread(self._catalog.refresh)
+        wishes = self._wishes()
+        self._rests.forget_all_but(frozenset(wish.mark for wish in wishes.values()))
+        self._bury()
+        if wishes or self._kept():
+            await self._take_step(wishes)
+        await self._hand_over_logs()
 
     async def _take_step(self, wishes: dict[str, Wanted]) -> None:
         free = await asyncio.to_thread(self._available)
@@ -221,8 +226,8 @@ class Pool:
         for session in self._all():
             if session.state is SessionState.SHUTTING_DOWN and not session.late:
                 self._asked.add(session.id)  # by an earlier gateway, or by the end of this one
-            if not session.ended.is_set():
-                continue
+            if not session.ended.is_set() or session.id in self._reserved:
+                continue  # one that dies in the moment it is taken is its owner's
             if session.id not in self._asked:
                 self._metrics.warm_failures.labels(session.profile).inc()
                 until = self._rests.failed(essence(session.spec), steady_ms() / 1000)

@@ -11,7 +11,7 @@ the database or this process was away for a while, or because somebody set the c
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -58,8 +58,6 @@ class Reconciler:
         self._tasks: set[asyncio.Task[None]] = set()
         self.chores: list[Callable[[], None]] = []
         """What else is looked after once a minute, each on a thread."""
-        self.rounds: list[Callable[[], Awaitable[None]]] = []
-        """What else is done in each round."""
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
@@ -160,8 +158,6 @@ class Reconciler:
                 and (reason := overdue(session, now, heard_since)) is not None
             ):
                 self._sessions.end(session, reason)
-        for each in self.rounds:
-            await each()
         if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
             self._housekept = time.monotonic()
             await self._keep_house()
