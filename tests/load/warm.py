@@ -3,6 +3,7 @@
 Part of ``make bench``; ``python -m load.warm`` measures it alone.
 """
 
+import re
 import statistics
 import sys
 import time
@@ -52,7 +53,9 @@ def taken(stack: Standalone, token: str) -> list[Figure]:
             http.delete(f"/sessions/{session['id']}").raise_for_status()
     finally:
         stack.catalog.write_text(before)
-        http.close()
+    # What is measured next shall not share the machine with a driver that starts or ends.
+    until(lambda: not re.search(r'warm_drivers_\w+{profile="small"} [^0]', http.get("/metrics").text))
+    http.close()
     detail = (
         f"{spread(takes)}; its first Spark job {statistics.median(jobs):.2f} s; "
         f"another was warm {statistics.median(refills):.1f} s after that"

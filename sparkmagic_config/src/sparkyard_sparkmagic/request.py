@@ -76,6 +76,7 @@ SHAPES: Mapping[str, Shape] = {
     "ttl": _TEXT,
     "idleTimeout": _TEXT,
     "profile": _TEXT,
+    "warm": Shape("true or false, without quotes", lambda value: isinstance(value, bool)),
 }
 
 

@@ -1,5 +1,6 @@
 """What the warm pool decides, by table."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,5 +134,14 @@ def test_no_uid_is_ever_anothers(tmp_path):
     assert len(set(given)) == len(given)
     assert all(warm_uids.is_warm(uid) for uid in given)
     assert WarmUids(tmp_path / "uids").of(7) == uids.of(7)
+    assert [each.name for each in tmp_path.iterdir()] == ["uids"]
     assert WarmUids(tmp_path / "others").of(7) != uids.of(7)
     assert not any(map(warm_uids.is_warm, (None, 0, 61000, 65534, warm_uids.FIRST + warm_uids.COUNT)))
+
+
+def test_two_gateways_that_share_a_folder_draw_one_lot_and_a_file_cut_short_is_drawn_anew(tmp_path):
+    with ThreadPoolExecutor(8) as threads:
+        drawn = list(threads.map(lambda _: WarmUids(tmp_path / "uids").of(7), range(64)))
+    assert len(set(drawn)) == 1
+    (tmp_path / "uids").write_text("")
+    assert WarmUids(tmp_path / "uids").of(7) == WarmUids(tmp_path / "uids").of(7)

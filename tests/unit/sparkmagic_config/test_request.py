@@ -70,6 +70,7 @@ def test_nothing_configured_sends_no_empty_conf() -> None:
         ({"numExecutors": "3"}, "must be a whole number from 1 up, without quotes, not '3'"),
         ({"numExecutors": True}, "must be a whole number"),
         ({"executorCores": 0}, "must be a whole number"),
+        ({"warm": "false"}, "must be true or false, without quotes, not 'false'"),
         ({"conf": ["a"]}, "must be Spark settings"),
         ({"conf": {"a.b": [1]}}, "conf.a.b: must be a text, a number or true or false"),
         ({"jars": "a.jar"}, "must be a list of texts"),

@@ -60,7 +60,10 @@ class Owners:
         """Who a warm driver runs as: a uid that no other session ever has."""
         if not self._drop or self._homes is None or name_library() is None:
             return None
-        uid = self._warm_uids.of(number)
+        try:
+            uid = self._warm_uids.of(number)
+        except (OSError, ValueError) as error:
+            raise BackendError("It could not be found out which system user a warm driver runs as.") from error
         if (why := self._why_not(uid, uid, python)) is not None:
             # Some user's driver may have a uid of its own all the same: one that has not would read them all.
             raise BackendError(f"A warm driver runs as a system user of its own here, but {why}.")

@@ -9,6 +9,7 @@ begins is drawn by lot, so that two gateways on one machine, or one that was set
 The range is one that neither systemd nor the distributions give out, 1879048192 to 2147483647.
 """
 
+import contextlib
 import secrets
 from pathlib import Path
 
@@ -45,17 +46,27 @@ class WarmUids:
         self._begin: int | None = None
 
     def of(self, number: int) -> int:
-        """The uid that this session has if it started warm."""
+        """The uid that this session has if it started warm. Raises OSError."""
         if self._begin is None:
             self._begin = self._drawn()
         return FIRST + (self._begin + number) % COUNT
 
     def _drawn(self) -> int:
         try:
-            return int(self._file.read_text(encoding="ascii")) % COUNT
-        except (FileNotFoundError, ValueError):
-            drawn = secrets.randbelow(COUNT)
-        new = self._file.with_name(f"{self._file.name}.new")
-        new.write_text(str(drawn), encoding="ascii")
-        new.replace(self._file)
-        return drawn
+            return self._read()
+        except FileNotFoundError:
+            pass
+        except ValueError:  # cut short, as the machine went down
+            self._file.unlink(missing_ok=True)
+        new = self._file.with_name(f"{self._file.name}.{secrets.token_hex(8)}")
+        try:
+            new.write_text(str(secrets.randbelow(COUNT)), encoding="ascii")
+            # Of two gateways that share the folder one draws, and the other takes what was drawn.
+            with contextlib.suppress(FileExistsError):
+                self._file.hardlink_to(new)
+            return self._read()
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _read(self) -> int:
+        return int(self._file.read_text(encoding="ascii")) % COUNT
