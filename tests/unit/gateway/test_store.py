@@ -18,12 +18,18 @@ from sparkyard_gateway.store import migrations
 from sparkyard_gateway.store.batch_models import BatchEvent, NewBatch
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
-from sparkyard_gateway.store.models import Event, NewSession, StatementRecord, metadata
+from sparkyard_gateway.store.models import NOBODY, Event, NewSession, StatementRecord, Taking, metadata
 from sparkyard_gateway.store.repository import DuplicateError, Store
 
 NEW = NewSession(
     owner="alice", team=None, name="n", kind="pyspark", profile="small", backend="local", request={}, spec={},
     state="starting", token_hash="h", gateway="g", idempotency_key=None, created_at=1, active_at=1,
+)  # fmt: skip
+
+WARM = dataclasses.replace(NEW, owner=NOBODY, name=None, kind="shared", state="idle")
+TAKING = Taking(
+    owner="alice", team="ours", name="n", kind="pyspark", request={"name": "n"}, spec={"warm": True},
+    idempotency_key="k", created_at=5, ready_at=5, active_at=5,
 )  # fmt: skip
 
 
@@ -116,6 +122,54 @@ async def test_a_name_is_unique_among_an_owners_running_sessions(store):
     await store.add_session(dataclasses.replace(NEW, name=None), "created")
     await store.update_session(first, ended_at=5)
     await store.add_session(NEW, "created")
+
+
+async def test_a_warm_driver_is_taken_once_whoever_asks_at_the_same_moment(store, url):
+    other = Database(url)
+    other.open()
+    # Gateways side by side have a PostgreSQL.
+    stores = (store, Store(other)) if url.get_backend_name() != "sqlite" else (store, store)
+    for _ in range(10):
+        number = await store.add_session(WARM, "created")
+        takings = [
+            dataclasses.replace(TAKING, owner=name, name=None, idempotency_key=None)
+            for name in ("alice", "bob", "ada", "lee")
+        ]
+        taken = await asyncio.gather(*(stores[at % 2].take_session(number, each) for at, each in enumerate(takings)))
+        assert sorted(taken) == [False, False, False, True]
+        row = await store.session(number)
+        assert row.owner == takings[taken.index(True)].owner
+        assert [each.event for each in await store.session_events(number)] == ["created", "taken"]
+    await other.close()
+
+
+async def test_what_is_taken_is_its_owners_in_everything(store):
+    number = await store.add_session(WARM, "created")
+    assert await store.take_session(number, TAKING)
+    row = await store.session(number)
+    assert dataclasses.asdict(TAKING).items() <= dataclasses.asdict(row).items()
+    assert await store.session_of_key("alice", "k") == number
+
+
+@pytest.mark.parametrize(
+    "values", [{"state": "starting"}, {"state": "shutting_down"}, {"ended_at": 3}, {"removed_at": 3}, {"owner": "bob"}]
+)
+async def test_what_is_not_idle_and_nobodys_cannot_be_taken(store, values):
+    number = await store.add_session(WARM, "created")
+    await store.update_session(number, **values)
+    before = await store.session(number)
+    assert not await store.take_session(number, TAKING)
+    assert await store.session(number) == before
+
+
+@pytest.mark.parametrize("values", [{"name": "n"}, {"idempotency_key": "k"}])
+async def test_a_name_or_a_key_that_is_taken_takes_no_driver(store, values):
+    await store.add_session(dataclasses.replace(NEW, **{"name": None, **values}), "created")
+    number = await store.add_session(WARM, "created")
+    before = await store.session(number)
+    with pytest.raises(DuplicateError):
+        await store.take_session(number, TAKING)
+    assert await store.session(number) == before
 
 
 async def test_one_that_fails_does_not_take_its_neighbours_with_it(store):

@@ -14,7 +14,7 @@ from sparkyard_gateway.store.models import Event
 from sparkyard_gateway.store.repository import Store
 from support.waiting import until_async as until
 
-from .test_store import NEW, _statement
+from .test_store import NEW, TAKING, WARM, _statement
 
 
 @pytest.fixture
@@ -200,3 +200,17 @@ async def test_what_was_called_failed_and_was_committed_after_all_is_taken_back(
     with at._database.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM sessions")).scalar() == 1
         assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_taking_that_was_called_failed_is_taken_back(at, postgres, before):
+    number = await at.add_session(WARM, "created")
+    free = await at.session(number)
+    trouble = LosesTheAnswer(at, postgres, before=before)
+    trouble.armed = True
+    with pytest.raises(StoreUnavailable):
+        await at.take_session(number, TAKING)
+    await until(lambda: at.healthy)
+    assert await at.session(number) == free
+    assert [each.event for each in await at.session_events(number)] == ["created"]
+    assert await at.take_session(number, TAKING)
