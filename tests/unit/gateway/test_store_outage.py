@@ -178,6 +178,12 @@ async def test_a_commit_that_was_not_answered_is_neither_lost_nor_done_twice(at,
     assert written == [1]
 
 
+async def taken_back(store: Store) -> None:
+    """What was to be taken back has been: it comes before any later change."""
+    await until(lambda: store.healthy)
+    await store._database.write(lambda _connection: None)
+
+
 @pytest.mark.parametrize("before", [True, False])
 async def test_what_was_called_failed_and_was_committed_after_all_is_taken_back(at, postgres, before):
     number = await at.add_session(NEW, "created")
@@ -185,18 +191,18 @@ async def test_what_was_called_failed_and_was_committed_after_all_is_taken_back(
     trouble.armed = True
     with pytest.raises(StoreUnavailable):
         await at.add_statement(_statement(0))
-    await until(lambda: at.healthy)
+    await taken_back(at)
     await at.add_statement(_statement(0))
     assert [each.id for each in await at.statement_range(number, 0, 9)] == [0]
     trouble.armed = True
     with pytest.raises(StoreUnavailable):
         await at.remove_session(number, 5)
-    await until(lambda: at.healthy)
+    await taken_back(at)
     assert [each.id for each in await at.shown_sessions()] == [number]
     trouble.armed = True
     with pytest.raises(StoreUnavailable):
         await at.add_session(dataclasses.replace(NEW, name="second"), "created")
-    await until(lambda: at.healthy)
+    await taken_back(at)
     with at._database.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM sessions")).scalar() == 1
         assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 1
@@ -210,7 +216,7 @@ async def test_a_taking_that_was_called_failed_is_taken_back(at, postgres, befor
     trouble.armed = True
     with pytest.raises(StoreUnavailable):
         await at.take_session(number, TAKING)
-    await until(lambda: at.healthy)
+    await taken_back(at)
     assert await at.session(number) == free
     assert [each.event for each in await at.session_events(number)] == ["created"]
     assert await at.take_session(number, TAKING)
