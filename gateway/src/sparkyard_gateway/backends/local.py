@@ -311,10 +311,10 @@ class LocalBackend:
         for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        await self._fences.end(session_id)
         if (uid := warm_uids.noted(self._folder(session_id))) is not None:
             # It is this session's alone, so that nothing of it can hide.
             await processes.end_all_of(uid)
-        await self._fences.end(session_id)
 
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Looks who holds the listening socket: a driver could name a port of somebody else's."""
