@@ -15,7 +15,7 @@ from support.hub_session import HubSession
 from support.standalone import Standalone, running
 from support.waiting import until
 
-TIMES = 10
+TIMES = 5
 TIMEOUT = "      idle_timeout: {default: 1h, max: 12h}\n"
 """The last line of the first profile, "small"."""
 
