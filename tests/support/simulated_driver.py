@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -32,11 +33,17 @@ class SimulatedDriver:
         self.outbox: asyncio.Queue[str] = asyncio.Queue()
         self.acked = 0
         self.socket: Any = None
+        self.addresses = [bootstrap["url"]]
+        self.term = 0
 
     def drop(self) -> None:
         """Lose the line, as a network does: SIGUSR1 has it happen."""
         if self.socket is not None:
             self.socket.transport.abort()
+
+    def learn(self, bases: list[str]) -> None:
+        path = urlsplit(self.bootstrap["url"]).path
+        self.addresses = list(dict.fromkeys([*(base + path for base in bases), self.bootstrap["url"]]))
 
     def say(self, **message: Any) -> None:
         self.outbox.put_nowait(json.dumps(message))
@@ -54,13 +61,22 @@ class SimulatedDriver:
             headers = {
                 "Authorization": f"Bearer {self.bootstrap['token']}",
                 "Sparkyard-Epoch": str(self.bootstrap["epoch"]),
+                "Sparkyard-Term": str(self.term),
             }
+            self.addresses.append(self.addresses.pop(0))
             try:
-                async with connect(self.bootstrap["url"], additional_headers=headers, compression=None) as socket:
+                line = connect(self.addresses[-1], additional_headers=headers, compression=None)
+                line.process_redirect = lambda error: error  # as the real driver, it goes there by itself
+                async with line as socket:
                     await self.talk(socket)
-            except InvalidStatus:
-                sys.exit(3)
-            except (OSError, ConnectionClosed, TimeoutError):
+            except InvalidStatus as refused:
+                answer = refused.response
+                if answer.status_code == 307:
+                    self.addresses.insert(0, answer.headers["Location"])
+                    continue
+                if answer.status_code != 503:
+                    sys.exit(3)
+            except (OSError, ConnectionClosed, TimeoutError, EOFError):
                 pass
             await asyncio.sleep(0.05)
             if starting.done() and starting.exception():
@@ -87,6 +103,10 @@ class SimulatedDriver:
         await socket.send(json.dumps({**hello, "pid": os.getpid(), "acked": self.acked, "last_done": last}))
         welcome = json.loads(await socket.recv())
         assert welcome["t"] == "welcome"
+        if welcome["term"] < self.term:
+            return  # a gateway that was frozen, and does not know yet that it owns the session no more
+        self.term = welcome["term"]
+        self.learn(welcome["gateways"])
         self.outbox = asyncio.Queue()
         for message in self.journal:
             if message["seq"] > welcome["acked"]:
@@ -100,7 +120,11 @@ class SimulatedDriver:
         sender = asyncio.create_task(send())
         try:
             async for text in socket:
-                self.hear(json.loads(text))
+                message = json.loads(text)
+                if message["t"] == "gateways":
+                    self.learn(message["urls"])
+                else:
+                    self.hear(message)
         finally:
             sender.cancel()
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import GatewayError, Shape
+from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.routes import driver, health, sessions, spark_ui, statements
 from sparkyard_gateway.wire import CompletionRequest, SessionRequest, StatementRequest
 
@@ -63,6 +64,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
+    if gateway.forwarding is not None:
+        app.add_middleware(ToItsOwner, forwarding=gateway.forwarding)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1)
     app.add_middleware(Surroundings, prefix=gateway.settings.prefix)
     return app
@@ -122,6 +125,24 @@ class Surroundings:
             await send(message)
 
         await self._app(scope, receive, answer)
+
+
+class ToItsOwner:
+    """Around every request where several gateways run: it may be another one's to answer."""
+
+    def __init__(self, app: ASGIApp, forwarding: Forwarding) -> None:
+        self._app = app
+        self._forwarding = forwarding
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._forwarding.handle(self._app, scope, receive, send)
+        except GatewayError as error:
+            await render(error)(scope, receive, send)
 
 
 def render(error: GatewayError) -> Response:

@@ -14,13 +14,18 @@ from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.drivers import Drivers
+from sparkyard_gateway.forwarding import Forwarding
+from sparkyard_gateway.handover import Handover
+from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.store.database import Database, database_url
-from sparkyard_gateway.store.repository import Store
+from sparkyard_gateway.store.engines import is_sqlite
+from sparkyard_gateway.store.gateways import GatewayRows
+from sparkyard_gateway.store.repository import Limits, Store
 
 log = structlog.get_logger(__name__)
 
@@ -41,16 +46,27 @@ class Gateway:
     drivers: Drivers
     reconciler: Reconciler
     metrics: Metrics
+    membership: Membership | None
+    forwarding: Forwarding | None
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
     closing: bool = False
-    _sweep: asyncio.Task[None] | None = None
+    _tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def reachable_at(self, address: str) -> None:
+        """Where it listens, for drivers and other gateways, unless the settings say otherwise."""
+        if self.settings.driver_url is None:
+            self.sessions.driver_url = f"ws://{address}"
+        if self.membership is not None:
+            self.membership.reachable_at(f"http://{address}", self.sessions.driver_url)
 
     async def open(self) -> None:
         """Take up what runs, and begin."""
         self.database.open()
         await self.reconciler.recover()
-        self._sweep = asyncio.create_task(self.reconciler.run(), name="sweep")
+        self._tasks = (asyncio.create_task(self.reconciler.run(), name="sweep"),)
+        if self.membership is not None:
+            self._tasks += (asyncio.create_task(self.membership.run(), name="membership"),)
 
     def begin_to_close(self) -> None:
         """Let go of everyone who waits, so that a stop takes no longer than an answer."""
@@ -62,17 +78,21 @@ class Gateway:
 
     async def close(self) -> None:
         """End in order; the drivers run on unless told otherwise."""
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._sweep
+                await task
         if self.settings.stop_drivers_on_exit:
             running = [each for each in self.sessions.live.values() if not each.ended.is_set()]
             endings = [self.sessions.end(each, "The gateway was stopped.") for each in running]
             if endings:
                 await asyncio.wait(endings)
+        if self.membership is not None:
+            await self.membership.leave()
         await self.database.close()
         await self.hub.aclose()
+        if self.forwarding is not None:
+            await self.forwarding.close()
         if self.spark_ui is not None:
             await self.spark_ui.close()
 
@@ -117,7 +137,10 @@ def build(settings: Settings) -> Gateway:
     statements = Statements(settings, store, sessions, metrics)
     drivers = Drivers(settings, store, sessions, statements, metrics)
     secret = settings.hub_token_file.read_text(encoding="utf-8").strip() if settings.hub_token_file else ""
-    reconciler = Reconciler(settings, store, sessions, backends, identities)
+    membership = None if is_sqlite(database.url) else Membership(settings, GatewayRows(database), database)
+    reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
+    if membership is not None:
+        _join(membership, settings, store, sessions, drivers, reconciler, backends)
 
     def count_states() -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -139,6 +162,37 @@ def build(settings: Settings) -> Gateway:
         drivers=drivers,
         reconciler=reconciler,
         metrics=metrics,
+        membership=membership,
+        forwarding=None if membership is None else _forwarding(settings, database, membership, sessions, identities),
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(sessions, backends, secret) if secret else None,
     )
+
+
+def _join(
+    membership: Membership,
+    settings: Settings,
+    store: Store,
+    sessions: Sessions,
+    drivers: Drivers,
+    reconciler: Reconciler,
+    backends: dict[str, Backend],
+) -> None:
+    """Wire a gateway to the others on its database."""
+    handover = Handover(membership, sessions, store, backends)
+    membership.take_up = reconciler.take_up
+    membership.when_lost = handover.let_go
+    membership.when_suspended = handover.hang_up
+    membership.when_changed = handover.tell_drivers
+    sessions.until_held = membership.until_held
+    if settings.max_sessions is not None or settings.max_sessions_per_user is not None:
+        sessions.limits = Limits(settings.max_sessions, settings.max_sessions_per_user)
+    drivers.suspended = lambda: membership.suspended
+    drivers.addresses = membership.driver_addresses
+
+
+def _forwarding(
+    settings: Settings, database: Database, membership: Membership, sessions: Sessions, identities: Identities
+) -> Forwarding:
+    rows = GatewayRows(database)
+    return Forwarding(settings.max_body_bytes, rows, membership, sessions, identities, settings.prefix)

@@ -9,6 +9,7 @@
     ├── SessionNotFound              404  unknown, or somebody else's: the answer is the same
     ├── StatementNotFound            404
     ├── NoSuchRoute                  404
+    ├── Misdirected                  421  another gateway's: between gateways, which ask that one instead
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
     ├── BodyTooLarge                 413
     └── BadRequest                   400
@@ -112,6 +113,22 @@ class NoSuchRoute(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("")
+
+
+class Misdirected(GatewayError):
+    """Clients do not see it: the gateway that they asked asks on (``sparkyard_gateway.forwarding``)."""
+
+    status = 421
+    code = "misdirected"
+
+    def __init__(self, message: str, session: int | None = None) -> None:
+        super().__init__(message)
+        self.session = session
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Which session is meant, where the request did not say."""
+        return {} if self.session is None else {"Sparkyard-Session": str(self.session)}
 
 
 class MalformedBody(GatewayError):

@@ -9,24 +9,24 @@ import asyncio
 import re
 import secrets
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
-from sparkyard_gateway import policy
+from sparkyard_gateway import admission, policy
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import BadNumber, Rejected, SessionNotFound
+from sparkyard_gateway.errors import BadNumber, Misdirected, Rejected, SessionNotFound
 from sparkyard_gateway.live import LiveSession, LiveStatement, token_hash
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event, NewSession
-from sparkyard_gateway.store.repository import DuplicateError, Store
+from sparkyard_gateway.store.repository import DuplicateError, FullError, Limits, Store
 from sparkyard_gateway.times import now_ms, steady_ms
 from sparkyard_gateway.wire import SessionRequest
 
@@ -38,7 +38,6 @@ LAST_WORDS = 5
 HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
 
-_NAME = re.compile(r"[\w.@:+\- ]{1,128}")
 _KEY = re.compile(r"[!-~]{1,255}")
 
 log = structlog.get_logger(__name__)
@@ -65,6 +64,10 @@ class Sessions:
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
+        self.limits: Limits | None = None
+        """Where several gateways run: the database counts, as each knows only its own."""
+        self.until_held: Callable[[], Awaitable[None]] = _at_once
+        """Returns when it is sure that the sessions are still this gateway's: before a driver is ended."""
         self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
 
     # Who may see what
@@ -94,6 +97,10 @@ class Sessions:
         """What the caller may see, oldest first."""
         return [each for each in self.live.values() if self._may_see(caller, each)]
 
+    def may_see(self, caller: Caller, session: LiveSession) -> bool:
+        """Whether this session, here or elsewhere, is the caller's to see."""
+        return self._may_see(caller, session)
+
     @staticmethod
     def _may_see(caller: Caller, session: LiveSession) -> bool:
         return not session.removed and (session.owner == caller.name or caller.sees_all)
@@ -109,7 +116,7 @@ class Sessions:
             if known is not None:
                 return known
         spec = await self.judge(caller, request)
-        self._check(caller, request)
+        admission.check(request.name, caller.name, self.live.values(), self._creating, self._settings)
         self._creating[caller.name] += 1
         try:
             return await self._create(caller, request, key, spec)
@@ -135,7 +142,9 @@ class Sessions:
             active_at=now,
         )
         try:
-            number = await self._store.add_session(new, "created")
+            number = await self._store.add_session(new, "created", self.limits)
+        except FullError as error:
+            raise admission.full(self._settings, everybody=str(error) == "all") from None
         except DuplicateError:
             known = await self._of_key(caller, key) if key is not None else None
             if known is not None:
@@ -175,23 +184,10 @@ class Sessions:
             return None
         session = self.live.get(number)
         if session is None:
+            if await self._store.is_shown(number):
+                raise Misdirected(f"The session {number} belongs to another gateway.", session=number)
             raise Rejected(f"The session {number} that was created with this Idempotency-Key is gone")
         return session
-
-    def _check(self, caller: Caller, request: SessionRequest) -> None:
-        name = request.name
-        if name is not None and (not _NAME.fullmatch(name) or name.isdecimal()):
-            raise Rejected(f"Invalid session name: {name}")
-        running = [each for each in self.live.values() if not each.state.ended and not each.removed]
-        mine = [each for each in running if each.owner == caller.name]
-        if name is not None and any(each.name == name for each in mine):
-            raise Rejected(f"Duplicate session name: {name}")
-        everybodys = len(running) + self._creating.total()
-        if self._settings.max_sessions is not None and everybodys >= self._settings.max_sessions:
-            raise Rejected(f"too many sessions: this gateway runs at most {self._settings.max_sessions} at a time")
-        most = self._settings.max_sessions_per_user
-        if most is not None and len(mine) + self._creating[caller.name] >= most:
-            raise Rejected(f"too many sessions: you may run at most {most} at a time; delete one first")
 
     async def start_again(self, session: LiveSession) -> None:
         """Start the driver of a session whose gateway died before it had started one.
@@ -230,6 +226,9 @@ class Sessions:
             finally:
                 session.launching = False
                 session.changed.fire()
+            if session.moved:
+                await self._backends[session.backend].discard(session.handle)
+                return
             self._store.update_session_soon(
                 session.id, handle=session.handle, event=Event(at=now_ms(), session_id=session.id, event="started")
             )
@@ -247,6 +246,7 @@ class Sessions:
         await session.changed.wait_until(
             lambda: session.state is not SessionState.STARTING, self._settings.start_timeout_seconds
         )
+        await self.until_held()
         if session.state is SessionState.STARTING:
             seconds = self._settings.start_timeout_seconds
             self.end(session, f"Spark did not start within {seconds:g} s; the log says how far it came.")
@@ -261,6 +261,8 @@ class Sessions:
 
     def driver_ended(self, number: int, ended: Ended) -> None:
         """A backend saw a driver's end."""
+        if number in self._store.lost:
+            return
         session = self.live.get(number)
         if session is None:
             self._store.update_session_soon(number, ended_at=now_ms())
@@ -347,6 +349,7 @@ class Sessions:
             session.line.send({"t": "shutdown"})
             # A driver that heeds takes a few hundred ms to stop Spark in order.
             await session.changed.wait_until(session.ended.is_set, grace_seconds)
+        await self.until_held()
         await backend.stop(session.id, session.handle, grace_seconds)
         self._finish(session, Ended("The session was stopped.", clean=True))
         await backend.forget(session.id, keep_log=True)
@@ -390,3 +393,7 @@ class Sessions:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("task_failed", task=task.get_name(), exc_info=task.exception())
+
+
+async def _at_once() -> None:
+    """With one gateway there is no doubt."""

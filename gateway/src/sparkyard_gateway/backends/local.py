@@ -267,6 +267,17 @@ class LocalBackend:
         if session_id not in self._watches:
             self._watches[session_id] = processes.Watch(pid, ended)
 
+    async def let_go(self, session_id: int) -> None:
+        """Wait on, if it is our child, so that its remains do not stay; but tell nobody."""
+        watch = self._watches.pop(session_id, None)
+        if watch is not None:
+            watch.forget()
+
+    async def discard(self, handle: Handle) -> None:
+        """End that process and what it started."""
+        if _same(handle):
+            await processes.end_session(handle["pid"], 0)
+
     # End
 
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:
@@ -293,7 +304,10 @@ class LocalBackend:
         return DriverLog(self._folder(session_id)).tail(lines)
 
     def tidy(self, limit: int, retention_seconds: float, running: frozenset[int]) -> None:
-        """Cut logs that have grown too long, and remove what ended sessions left: folders soon, logs after a time."""
+        """Cut logs that have grown too long, and remove what ended sessions left: folders soon, logs after a time.
+
+        `running` are everybody's, also those of other gateways that share the folder.
+        """
         for folder in self._dir.iterdir():
             if not folder.name.isdecimal():
                 continue
