@@ -33,7 +33,8 @@ class SimulatedDriver:
         self.outbox: asyncio.Queue[str] = asyncio.Queue()
         self.acked = 0
         self.socket: Any = None
-        self.addresses = [bootstrap["url"]]
+        self.addresses: list[str] = []
+        self.learn(bootstrap.get("gateways", []))
         self.term = 0
 
     def drop(self) -> None:

@@ -184,6 +184,7 @@ def _join(
     membership.when_lost = handover.let_go
     membership.when_suspended = handover.hang_up
     membership.when_changed = handover.tell_drivers
+    sessions.gateways = membership.driver_addresses
     sessions.until_held = membership.until_held
     if settings.max_sessions is not None or settings.max_sessions_per_user is not None:
         sessions.limits = Limits(settings.max_sessions, settings.max_sessions_per_user)

@@ -3,6 +3,7 @@
 The order is made from the row alone, so that a gateway after a restart can give it again.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def stand_in_notice(spec: SessionSpec) -> str | None:
     return " ".join(notices) or None
 
 
-def order(session: LiveSession, token: str, settings: Settings, driver_url: str) -> DriverOrder:
+def order(
+    session: LiveSession, token: str, settings: Settings, driver_url: str, gateways: Sequence[str] = ()
+) -> DriverOrder:
     """What the backend needs to start a session's driver."""
     spec = session.spec
     return DriverOrder(
@@ -58,6 +61,7 @@ def order(session: LiveSession, token: str, settings: Settings, driver_url: str)
         epoch=session.epoch,
         owner=session.owner,
         url=f"{driver_url}/driver/v1/{session.id}",
+        gateways=tuple(gateways),
         token=token,
         kind=session.kind,
         app_name=session.name or f"sparkyard-{session.id}",

@@ -64,10 +64,10 @@ class Sessions:
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
+        # Where several run: the database counts, drivers know all, and no driver is ended before it is surely one's own.
         self.limits: Limits | None = None
-        """Where several gateways run: the database counts, as each knows only its own."""
+        self.gateways: Callable[[], list[str]] = list
         self.until_held: Callable[[], Awaitable[None]] = _at_once
-        """Returns when it is sure that the sessions are still this gateway's: before a driver is ended."""
         self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
 
     # Who may see what
@@ -84,25 +84,22 @@ class Sessions:
                 raise BadNumber(reference)
             session = self.live.get(number)
         else:
-            named = [each for each in self.live.values() if each.name == reference and self._may_see(caller, each)]
+            named = [each for each in self.live.values() if each.name == reference and self.may_see(caller, each)]
             # Names are unique per owner among the running; an admin may see several, and gets the own one.
             named.sort(key=lambda each: (each.owner == caller.name, not each.state.ended, each.id))
             session = named[-1] if named else None
-        if session is None or not self._may_see(caller, session):
+        if session is None or not self.may_see(caller, session):
             raise SessionNotFound(reference)
         session.heard_at = steady_ms()
         return session
 
     def visible(self, caller: Caller) -> list[LiveSession]:
         """What the caller may see, oldest first."""
-        return [each for each in self.live.values() if self._may_see(caller, each)]
-
-    def may_see(self, caller: Caller, session: LiveSession) -> bool:
-        """Whether this session, here or elsewhere, is the caller's to see."""
-        return self._may_see(caller, session)
+        return [each for each in self.live.values() if self.may_see(caller, each)]
 
     @staticmethod
-    def _may_see(caller: Caller, session: LiveSession) -> bool:
+    def may_see(caller: Caller, session: LiveSession) -> bool:
+        """Whether this session, here or at another gateway, is the caller's to see."""
         return not session.removed and (session.owner == caller.name or caller.sees_all)
 
     # Creation
@@ -164,7 +161,7 @@ class Sessions:
             created_at=now,
         )
         self.live[number] = session
-        self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{number}")
+        self._begin(session, token)
         self._metrics.created.labels(session.profile).inc()
         log.info("session_created", session=number, user=session.owner, profile=session.profile)
         return session
@@ -200,7 +197,11 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         session.token_hash, session.epoch = token_hash(token), session.epoch + 1
         await self._store.update_session(session.id, token_hash=session.token_hash, epoch=session.epoch)
-        self._spawn(self._start(session, order(session, token, self._settings, self.driver_url)), f"start-{session.id}")
+        self._begin(session, token)
+
+    def _begin(self, session: LiveSession, token: str) -> None:
+        wanted = order(session, token, self._settings, self.driver_url, self.gateways())
+        self._spawn(self._start(session, wanted), f"start-{session.id}")
 
     async def _start(self, session: LiveSession, wanted: DriverOrder) -> None:
         if self._starts.locked():

@@ -162,7 +162,7 @@ def test_limits_count_what_all_run(start_mortal, postgres):
 
         def post(number: int) -> httpx.Response:
             with client(both[number % 2], "token-of-alice") as alice:
-                return alice.post("/sessions", json={"kind": "pyspark", "name": "never-ready"[: number - 20]})
+                return alice.post("/sessions", json={"kind": "pyspark"})
 
         made = list(threads.map(post, range(6)))
     assert sorted(each.status_code for each in made) == [201, 201, 400, 400, 400, 400]
@@ -295,7 +295,7 @@ def test_two_of_one_name_cannot_run_on_one_folder_and_one_elsewhere_gives_way(st
     assert second.process.wait(60) == 2
     assert "another gateway uses" in second.log
     elsewhere = start_mortal(*database, "--state-dir", str(tmp_path / "elsewhere"), log="elsewhere")
-    assert first.process.wait(60) == 0
+    assert first.process.wait(60) in {0, -signal.SIGTERM}
     assert "gateway_name_taken" in first.log
     assert elsewhere.process.poll() is None
 

@@ -22,6 +22,7 @@ class DriverOrder:
     epoch: int
     owner: str
     url: str
+    gateways: tuple[str, ...] = ()
     token: str = field(repr=False)
     kind: str
     app_name: str

@@ -92,6 +92,7 @@ class LocalBackend:
             "session": order.session_id,
             "epoch": order.epoch,
             "url": order.url,
+            "gateways": order.gateways,
             "token": order.token,
             "kind": order.kind,
             "app_name": order.app_name,

@@ -45,6 +45,7 @@ class Link:
         self._on_message = on_message
         self._on_orphaned = on_orphaned
         self._addresses: List[str] = [bootstrap.url]  # the first is the one to dial
+        self._learn(list(bootstrap.gateways))
         self._term = 0
         self._socket: Optional[WebSocket] = None  # set only once the gateway has been replayed what it lacks
         self._order = threading.RLock()  # numbering and sending are one step, or messages would overtake
