@@ -64,7 +64,7 @@ class Sessions:
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
-        # Where several run: the database counts, drivers know all, and no driver is ended before it is surely one's own.
+        # Where several run: the database counts, drivers know all, and none is ended before it is surely one's own.
         self.limits: Limits | None = None
         self.gateways: Callable[[], list[str]] = list
         self.until_held: Callable[[], Awaitable[None]] = _at_once
