@@ -26,7 +26,8 @@ class SimulatedDriver:
 
     def __init__(self, bootstrap: dict[str, Any]) -> None:
         self.bootstrap = bootstrap
-        self.journal: list[dict[str, Any]] = []
+        self.journal: list[dict[str, Any]] = []  # what was not acknowledged; the rest is forgotten, as by the real one
+        self.done: dict[int, dict[str, Any]] = {}
         self.sequence = 0
         self.known: dict[int, asyncio.Task[None]] = {}
         self.queue = asyncio.Lock()
@@ -42,6 +43,10 @@ class SimulatedDriver:
         if self.socket is not None:
             self.socket.transport.abort()
 
+    def forget(self, acked: int) -> None:
+        self.acked = max(self.acked, acked)
+        self.journal = [each for each in self.journal if each["seq"] > self.acked]
+
     def learn(self, bases: list[str]) -> None:
         path = urlsplit(self.bootstrap["url"]).path
         self.addresses = list(dict.fromkeys([*(base + path for base in bases), self.bootstrap["url"]]))
@@ -53,6 +58,8 @@ class SimulatedDriver:
         self.sequence += 1
         message["seq"] = self.sequence
         self.journal.append(message)
+        if message["t"] == "done":
+            self.done[message["statement"]] = message
         self.say(**message)
 
     async def run(self) -> None:
@@ -99,7 +106,7 @@ class SimulatedDriver:
         )
 
     async def talk(self, socket: Any) -> None:
-        last = max((m["statement"] for m in self.journal if m["t"] == "done"), default=-1)
+        last = max(self.done, default=-1)
         hello = {"t": "hello", "session": self.bootstrap["session"], "epoch": self.bootstrap["epoch"]}
         await socket.send(json.dumps({**hello, "pid": os.getpid(), "acked": self.acked, "last_done": last}))
         welcome = json.loads(await socket.recv())
@@ -109,9 +116,9 @@ class SimulatedDriver:
         self.term = welcome["term"]
         self.learn(welcome["gateways"])
         self.outbox = asyncio.Queue()
+        self.forget(welcome["acked"])
         for message in self.journal:
-            if message["seq"] > welcome["acked"]:
-                self.say(**message)
+            self.say(**message)
 
         async def send() -> None:
             while True:
@@ -134,9 +141,8 @@ class SimulatedDriver:
         if kind == "execute":
             number = message["statement"]
             if number in self.known:
-                for each in self.journal:
-                    if each["t"] == "done" and each["statement"] == number:
-                        self.say(**each)
+                if number in self.done:
+                    self.say(**self.done[number])
                 return
             self.known[number] = asyncio.create_task(self.execute(number, message["code"]))
         elif kind == "cancel":
@@ -146,7 +152,7 @@ class SimulatedDriver:
         elif kind == "complete":
             self.say(t="completion", request=message["request"], candidates=["spark"], cursor_start=0, cursor_end=2)
         elif kind == "ack":
-            self.acked = max(self.acked, message["seq"])
+            self.forget(message["seq"])
         elif kind == "shutdown" and self.bootstrap["app_name"] != "deaf":
             os._exit(0)
 
