@@ -33,7 +33,10 @@ from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
 from sparkyard_gateway.driver_file import write_driver_file
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
+from sparkyard_gateway.forwarding import Forwarding
+from sparkyard_gateway.handover import Handover
 from sparkyard_gateway.history import History
+from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
 from sparkyard_gateway.pieces import Pieces
@@ -45,7 +48,9 @@ from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
-from sparkyard_gateway.store.repository import Store
+from sparkyard_gateway.store.engines import is_sqlite
+from sparkyard_gateway.store.gateways import GatewayRows
+from sparkyard_gateway.store.repository import Limits, Store
 from sparkyard_gateway.ui_keys import UiKeys
 
 ENDING_SECONDS = 60.0
@@ -82,13 +87,22 @@ class Gateway:
     page_tokens: Seal | None
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
+    membership: Membership | None
+    forwarding: Forwarding | None
     closing: bool = False
-    _sweeps: tuple[asyncio.Task[None], ...] = ()
+    _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def owner_of(self, number: int) -> str | None:
         """Whose session this is; None where it is not known any more."""
         session = self.sessions.live.get(number)
         return session.owner if session is not None else None
+
+    def reachable_at(self, address: str) -> None:
+        """Where it listens, for drivers and other gateways, unless the settings say otherwise."""
+        if self.settings.driver_url is None:
+            self.sessions.driver_url = f"ws://{address}"
+        if self.membership is not None:
+            self.membership.reachable_at(f"http://{address}", self.sessions.driver_url)
 
     async def open(self) -> None:
         """Take up what runs, and begin."""
@@ -96,10 +110,12 @@ class Gateway:
         await self.history_servers.open()
         await self.reconciler.recover()
         await self.batch_reconciler.recover()
-        self._sweeps = (
+        self._tasks = (
             asyncio.create_task(self.reconciler.run(), name="sweep"),
             asyncio.create_task(self.batch_reconciler.run(), name="sweep-batches"),
         )
+        if self.membership is not None:
+            self._tasks += (asyncio.create_task(self.membership.run(), name="membership"),)
 
     def begin_to_close(self) -> None:
         """Let go of everyone who waits, so that a stop takes no longer than an answer."""
@@ -113,10 +129,10 @@ class Gateway:
 
     async def close(self) -> None:
         """End in order; the drivers run on unless told otherwise."""
-        for sweep in self._sweeps:
-            sweep.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await sweep
+                await task
         if self.settings.stop_drivers_on_exit:
             running = [each for each in self.sessions.live.values() if not each.ended.is_set()]
             endings = [self.sessions.end(each, "The gateway was stopped.") for each in running]
@@ -129,8 +145,12 @@ class Gateway:
             if isinstance(backend, LivyBackend):
                 await backend.close()
         await self.local_batches.close()
+        if self.membership is not None:
+            await self.membership.leave()
         await self.database.close()
         await self.hub.aclose()
+        if self.forwarding is not None:
+            await self.forwarding.close()
         self.logs.close()
         await self.history_servers.close()
         if self.spark_ui is not None:
@@ -213,9 +233,12 @@ def build(settings: Settings) -> Gateway:
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
     drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
-    reconciler = Reconciler(settings, store, sessions, backends, identities)
+    membership = None if is_sqlite(database.url) else Membership(settings, GatewayRows(database), database)
+    reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
     reconciler.chores.append(history.tidy)
     readings.register(metrics, sessions, batches, store, catalog)
+    if membership is not None:
+        _join(membership, settings, store, sessions, drivers, reconciler, backends)
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -239,6 +262,8 @@ def build(settings: Settings) -> Gateway:
         history_servers=history_servers,
         overview=Overview(sessions, backends, settings.prefix),
         page_tokens=Seal(secret, "page-token") if secret else None,
+        membership=membership,
+        forwarding=None if membership is None else _forwarding(settings, database, membership, sessions, identities),
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(records, identities, backends, history, secret, ui_keys) if secret else None,
     )
@@ -294,3 +319,33 @@ def _namespace(database: Database) -> str:
     where = database.url.render_as_string(hide_password=True)
     host = "" if database.url.get_backend_name() != "sqlite" else socket.gethostname()
     return hashlib.sha256(f"{host} {where}".encode()).hexdigest()[:8]
+
+
+def _join(
+    membership: Membership,
+    settings: Settings,
+    store: Store,
+    sessions: Sessions,
+    drivers: Drivers,
+    reconciler: Reconciler,
+    backends: dict[str, Backend],
+) -> None:
+    """Wire a gateway to the others on its database."""
+    handover = Handover(membership, sessions, store, backends)
+    membership.take_up = reconciler.take_up
+    membership.when_lost = handover.let_go
+    membership.when_suspended = handover.hang_up
+    membership.when_changed = handover.tell_drivers
+    sessions.gateways = membership.driver_addresses
+    sessions.until_held = membership.until_held
+    if settings.max_sessions is not None or settings.max_sessions_per_user is not None:
+        sessions.limits = Limits(settings.max_sessions, settings.max_sessions_per_user)
+    drivers.suspended = lambda: membership.suspended
+    drivers.addresses = membership.driver_addresses
+
+
+def _forwarding(
+    settings: Settings, database: Database, membership: Membership, sessions: Sessions, identities: Identities
+) -> Forwarding:
+    rows = GatewayRows(database)
+    return Forwarding(settings.max_body_bytes, rows, membership, sessions, identities, settings.prefix)

@@ -11,7 +11,7 @@ the database or this process was away for a while, or because somebody set the c
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -21,6 +21,7 @@ from sparkyard_gateway.backends.base import Backend, BackendAway, Ended
 from sparkyard_gateway.backends.local import LocalBackend
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live import LiveSession, LiveStatement
+from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import SessionState
 from sparkyard_gateway.store.models import SessionRecord
@@ -46,9 +47,11 @@ class Reconciler:
         sessions: Sessions,
         backends: dict[str, Backend],
         identities: Identities,
+        membership: Membership | None = None,
     ) -> None:
         self._settings = settings
         self._identities = identities
+        self._membership = membership
         self._store = store
         self._sessions = sessions
         self._backends = backends
@@ -61,21 +64,33 @@ class Reconciler:
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
-        records = await self._store.shown_sessions()
-        counts = await self._store.statement_counts()
-        for record in records:
+        if self._membership is not None:
+            await self.take_up(await self._membership.begin())
+        else:
+            await self.take_up([*await self._store.shown_sessions(), *await self._store.removed_with_driver()])
+
+    async def take_up(self, records: Sequence[SessionRecord]) -> None:
+        """Make these sessions live, and see to their drivers."""
+        self._store.lost.difference_update(each.id for each in records)
+        shown = [each for each in records if each.removed_at is None]
+        counts = await self._store.statement_counts(each.id for each in shown)
+        found = []
+        for record in shown:
             session = LiveSession.of(record)
             session.next_statement = counts.get(session.id, 0)
-            self._sessions.live[session.id] = session
-        running = [each for each in self._sessions.live.values() if not each.ended.is_set()]
+            found.append(session)
+        running = [each for each in found if not each.ended.is_set()]
+        by_id = {each.id: each for each in found}
         for statement in await self._store.unfinished_statements(each.id for each in running):
-            session = self._sessions.live[statement.session_id]
+            session = by_id[statement.session_id]
             session.statements[statement.id] = LiveStatement.of(statement)
             if statement.idempotency_key is not None:
                 session.keys[statement.idempotency_key] = statement.id
+        # Whole, and at once: a driver that calls in the midst of this must find its statements.
+        self._sessions.live.update(by_id)
         for session in running:
             await self._take_up(session)
-        for record in await self._store.removed_with_driver():
+        for record in (each for each in records if each.removed_at is not None):
             # Beside all else: a driver that does not heed takes its time, and nobody shall wait for it.
             self._behind(self._end_removed(record))
         if running:
@@ -142,11 +157,14 @@ class Reconciler:
     async def sweep(self) -> None:
         """One round."""
         now = steady_ms()
+        suspended = self._membership is not None and self._membership.suspended
         if now - self._swept_at > self._settings.sweep_seconds * 1000 + INATTENTIVE_SECONDS * 1000:
             self._heard_since = now  # this process was stopped for a while
-        if not self._store.healthy:
+        if suspended or not self._store.healthy:
             self._heard_since = now
         self._swept_at = now
+        if suspended:
+            return  # whose the sessions are, this gateway cannot tell
         heard_since = max(self._heard_since, self._identities.unreachable_at)
         for session in list(self._sessions.live.values()):
             if session.ended.is_set():
@@ -162,14 +180,16 @@ class Reconciler:
         """Keep what lies on the disk in bounds."""
         for chore in self.chores:
             await asyncio.to_thread(chore)
+        running = await self._running()
         for backend in self._backends.values():
             if isinstance(backend, LocalBackend):
-                await asyncio.to_thread(
-                    backend.tidy,
-                    self._settings.driver_log_limit_bytes,
-                    self._settings.log_retention_seconds,
-                    frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set()),
-                )
+                limit, retention = self._settings.driver_log_limit_bytes, self._settings.log_retention_seconds
+                await asyncio.to_thread(backend.tidy, limit, retention, running)
+
+    async def _running(self) -> frozenset[int]:
+        if self._membership is not None:
+            return await self._membership.running_sessions()
+        return frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set())
 
 
 def overdue(session: LiveSession, now: int, heard_since: int = 0) -> str | None:

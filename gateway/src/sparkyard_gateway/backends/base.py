@@ -38,6 +38,7 @@ class DriverOrder(SparkOrder):
     session_id: int
     epoch: int
     url: str
+    gateways: tuple[str, ...] = ()
     token: str = field(repr=False)
     kind: str
     heartbeat_seconds: int = 10
@@ -130,6 +131,12 @@ class Backend(Protocol):
 
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:
         """End a driver, kindly, then by force, and return when nothing of it runs or can come back."""
+
+    async def let_go(self, session_id: int) -> None:
+        """Another gateway watches this driver now: look away, and harm nothing of it."""
+
+    async def discard(self, handle: Handle) -> None:
+        """End a driver that was started for nothing, and nothing beside it: another may live in the same place."""
 
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Whether that port is one that this session's driver listens on, and not somebody else's."""

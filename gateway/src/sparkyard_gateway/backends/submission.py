@@ -104,6 +104,7 @@ def bootstrap(order: DriverOrder) -> dict[str, Any]:
         "session": order.session_id,
         "epoch": order.epoch,
         "url": order.url,
+        "gateways": list(order.gateways),
         "kind": order.kind,
         "app_name": order.app_name,
         "conf": late_conf(order),
