@@ -33,9 +33,11 @@ from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
 from sparkyard_gateway.driver_file import write_driver_file
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
+from sparkyard_gateway.elsewhere import Elsewhere
 from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.handover import Handover
 from sparkyard_gateway.history import History
+from sparkyard_gateway.holdings import BatchHolding, SessionHolding
 from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
@@ -50,7 +52,7 @@ from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
 from sparkyard_gateway.store.engines import is_sqlite
 from sparkyard_gateway.store.gateways import GatewayRows
-from sparkyard_gateway.store.repository import Limits, Store
+from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.ui_keys import UiKeys
 
 ENDING_SECONDS = 60.0
@@ -89,6 +91,7 @@ class Gateway:
     spark_ui: SparkUi | None
     membership: Membership | None
     forwarding: Forwarding | None
+    elsewhere: Elsewhere | None
     closing: bool = False
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
@@ -108,8 +111,11 @@ class Gateway:
         """Take up what runs, and begin."""
         self.database.open()
         await self.history_servers.open()
-        await self.reconciler.recover()
-        await self.batch_reconciler.recover()
+        if self.membership is not None:
+            await self.membership.begin()
+        else:
+            await self.reconciler.recover()
+            await self.batch_reconciler.recover()
         self._tasks = (
             asyncio.create_task(self.reconciler.run(), name="sweep"),
             asyncio.create_task(self.batch_reconciler.run(), name="sweep-batches"),
@@ -228,7 +234,7 @@ def build(settings: Settings) -> Gateway:
         idle_seconds=settings.history_idle_seconds,
         memory_mib=settings.history_memory_mib,
     )
-    history = History(settings, sessions, event_logs, history_servers)
+    history = History(settings, event_logs, history_servers)
     records = Records(settings, store, sessions)
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
@@ -237,8 +243,22 @@ def build(settings: Settings) -> Gateway:
     reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
     reconciler.chores.append(history.tidy)
     readings.register(metrics, sessions, batches, store, catalog)
+    batch_reconciler = BatchReconciler(settings, batch_store, batches, batch_backends, membership)
+    overview = Overview(sessions, backends, settings.prefix)
+    forwarding = elsewhere = None
     if membership is not None:
-        _join(membership, settings, store, sessions, drivers, reconciler, backends)
+        reconcilers = (reconciler, batch_reconciler)
+        _join(
+            membership,
+            Handover(membership, sessions, batches, store, backends, reconcilers),
+            sessions,
+            batches,
+            drivers,
+        )
+        rows = GatewayRows(database)
+        held = SessionHolding(rows, sessions, settings.prefix)
+        forwarding = Forwarding(settings, membership, identities, (held, BatchHolding(rows, batches)))
+        elsewhere = Elsewhere(membership.name, forwarding.listing, held, overview)
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -255,15 +275,16 @@ def build(settings: Settings) -> Gateway:
         local_batches=local_batches,
         claims=Claims(settings, store, sessions),
         reconciler=reconciler,
-        batch_reconciler=BatchReconciler(settings, batch_store, batches, batch_backends),
+        batch_reconciler=batch_reconciler,
         metrics=metrics,
         logs=logs,
         records=records,
         history_servers=history_servers,
-        overview=Overview(sessions, backends, settings.prefix),
+        overview=overview,
         page_tokens=Seal(secret, "page-token") if secret else None,
         membership=membership,
-        forwarding=None if membership is None else _forwarding(settings, database, membership, sessions, identities),
+        forwarding=forwarding,
+        elsewhere=elsewhere,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(records, identities, backends, history, secret, ui_keys) if secret else None,
     )
@@ -321,31 +342,13 @@ def _namespace(database: Database) -> str:
     return hashlib.sha256(f"{host} {where}".encode()).hexdigest()[:8]
 
 
-def _join(
-    membership: Membership,
-    settings: Settings,
-    store: Store,
-    sessions: Sessions,
-    drivers: Drivers,
-    reconciler: Reconciler,
-    backends: dict[str, Backend],
-) -> None:
+def _join(membership: Membership, handover: Handover, sessions: Sessions, batches: Batches, drivers: Drivers) -> None:
     """Wire a gateway to the others on its database."""
-    handover = Handover(membership, sessions, store, backends)
-    membership.take_up = reconciler.take_up
+    membership.take_up = handover.take_up
     membership.when_lost = handover.let_go
     membership.when_suspended = handover.hang_up
     membership.when_changed = handover.tell_drivers
-    sessions.gateways = membership.driver_addresses
-    sessions.until_held = membership.until_held
-    if settings.max_sessions is not None or settings.max_sessions_per_user is not None:
-        sessions.limits = Limits(settings.max_sessions, settings.max_sessions_per_user)
+    sessions.gateways = drivers.addresses = membership.driver_addresses
+    sessions.until_held = batches.until_held = membership.until_held
+    sessions.shared = batches.shared = True
     drivers.suspended = lambda: membership.suspended
-    drivers.addresses = membership.driver_addresses
-
-
-def _forwarding(
-    settings: Settings, database: Database, membership: Membership, sessions: Sessions, identities: Identities
-) -> Forwarding:
-    rows = GatewayRows(database)
-    return Forwarding(settings.max_body_bytes, rows, membership, sessions, identities, settings.prefix)

@@ -1,10 +1,11 @@
-"""A request goes to whoever owns its session: this gateway, or another one on the same database.
+"""A request goes to whoever holds its session or batch: this gateway, or another one on the same database.
 
 Around the application, so that no route knows of other gateways:
 
-    /sessions/{id or name}..., /spark-ui/{id}...   answered here, or by the owner; asked again where the owner dies
-    GET /sessions                                  one's own and the others', put together
-    POST /sessions                                 here; with an Idempotency-Key that another gateway knows, its session
+    /sessions/{id or name}..., /batches/{id or name}...      answered here, or by the owner; asked again where it dies
+    /spark-ui/{id}..., /ui/sessions/{id}..., /driver/v1/{id}/bootstrap      likewise
+    GET /sessions, GET /batches      one's own and the others', put together
+    POST /sessions, POST /batches    here; with an Idempotency-Key that another gateway knows, what that one made
 
 An answer 421 (Misdirected), from here or from a peer, never reaches a client: it says that the session has moved on.
 With SQLite there are no others, and none of this is there.
@@ -13,6 +14,8 @@ With SQLite there are no others, and none of this is there.
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import httpx
 import structlog
@@ -20,9 +23,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sparkyard_gateway.auth import Identities
+from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import GatewayError, Misdirected, Unavailable
+from sparkyard_gateway.holdings import Held, Holding
 from sparkyard_gateway.listing import Listing
-from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.ownership import LARGEST_ID, may_see
 from sparkyard_gateway.peers import (
@@ -37,17 +41,39 @@ from sparkyard_gateway.peers import (
     question_of,
 )
 from sparkyard_gateway.replay import Captured, Replay
-from sparkyard_gateway.sessions import Sessions
-from sparkyard_gateway.store.gateways import GatewayRecord, GatewayRows
+from sparkyard_gateway.store.gateways import GatewayRecord
 
-_OF_A_SESSION = re.compile(r"(?P<before>.*?/(?:sessions|spark-ui)/)(?P<reference>[^/]+)(?P<after>(?:/.*)?)")
-_SESSIONS = frozenset({"/sessions", "/sessions/"})
+_OF_ONE = re.compile(
+    r"/(?P<area>sessions|batches|spark-ui|ui/sessions|driver/v1)/(?P<reference>[^/]+)(?P<after>(?:/.*)?)"
+)
+_HOLDING = {"sessions": 0, "spark-ui": 0, "ui/sessions": 0, "driver/v1": 0, "batches": 1}
+_API = frozenset({"sessions", "batches"})
 PAUSE_SECONDS = 0.2
 HERE_SECONDS = 5.0
 """How long a request waits for this gateway to know whether its sessions are still its own."""
 KNOWN_OWNERS = 10_000
+LARGEST_CLAIM = 4096
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """A request's session or batch, as its path says."""
+
+    holding: Holding
+    area: str
+    reference: str
+    after: str
+
+
+class _Route(NamedTuple):
+    """What metrics take for a route: which one it was, the owner counts."""
+
+    path: str
+
+
+_FORWARDED = _Route("(forwarded)")
 
 
 class Forwarding:
@@ -55,21 +81,19 @@ class Forwarding:
 
     def __init__(
         self,
-        max_body_bytes: int,
-        rows: GatewayRows,
+        settings: Settings,
         membership: Membership,
-        sessions: Sessions,
         identities: Identities,
-        prefix: str,
+        holdings: tuple[Holding, Holding],
     ) -> None:
-        self._max_body_bytes = max_body_bytes
-        self._rows = rows
+        """`holdings` are sessions and batches."""
+        self._settings = settings
         self._membership = membership
-        self._sessions = sessions
         self._identities = identities
+        self._holdings = holdings
         self._peers = Peers(membership)
-        self._listing = Listing(rows, membership, sessions, identities, self._peers, prefix)
-        self._owners: dict[int, str] = {}
+        self.listing = Listing(membership, identities, self._peers)
+        self._owners: dict[tuple[str, int], str] = {}
 
     async def close(self) -> None:
         """Hang up."""
@@ -78,24 +102,34 @@ class Forwarding:
     async def handle(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request. Raises GatewayError, where no answer has begun."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        found = _OF_A_SESSION.fullmatch(path) if path.startswith(("/sessions/", "/spark-ui/")) else None
+        meant = self._meant(path)
+        all_of = next((each for each in self._holdings if path in {f"/{each.word}", f"/{each.word}/"}), None)
         if header(scope["headers"], FORWARDED) is not None:
             await self._membership.wait_unless_suspended(HERE_SECONDS)
-            if found is not None and not self._is_here(found["reference"]):
-                raise Misdirected("This session is not here.")
+            if meant is not None and not self._is_here(meant):
+                raise Misdirected("This is not here.")
             await app(scope, receive, send)
-        elif found is not None:
-            await self._of_a_session(app, scope, Replay(receive, self._max_body_bytes), send, found)
-        elif path in _SESSIONS and scope["method"] == "GET":
+        elif meant is not None:
+            limit = LARGEST_CLAIM if meant.area == "driver/v1" else self._settings.max_body_bytes
+            await self._of_one(app, scope, Replay(receive, limit, self._settings.body_seconds), send, meant)
+        elif all_of is not None and scope["method"] == "GET":
             await self._membership.wait_unless_suspended(HERE_SECONDS)
-            await self._listing.handle(app, scope, receive, send)
-        elif path in _SESSIONS and scope["method"] == "POST":
-            await self._create(app, scope, Replay(receive, self._max_body_bytes), send)
+            await self.listing.handle(all_of, app, scope, receive, send)
+        elif all_of is not None and scope["method"] == "POST":
+            request = Replay(receive, self._settings.max_body_bytes, self._settings.body_seconds)
+            await self._create(all_of, app, scope, request, send)
         else:
             await app(scope, receive, send)
 
-    def _is_here(self, reference: str) -> bool:
-        return reference.isdecimal() and int(reference) in self._sessions.live
+    def _meant(self, path: str) -> _Meant | None:
+        found = _OF_ONE.fullmatch(path)
+        if found is None:
+            return None
+        return _Meant(self._holdings[_HOLDING[found["area"]]], found["area"], found["reference"], found["after"])
+
+    @staticmethod
+    def _is_here(meant: _Meant) -> bool:
+        return meant.reference.isdecimal() and int(meant.reference) in meant.holding.live
 
     def _patience(self) -> Callable[[], bool]:
         """Whether to go on asking: until a dead owner's sessions must have been taken over."""
@@ -106,16 +140,20 @@ class Forwarding:
     async def _pause(self) -> None:
         await self._membership.changed.wait_until(lambda: False, PAUSE_SECONDS)
 
-    # One session
+    # One session or batch
 
-    async def _of_a_session(self, app: ASGIApp, scope: Scope, request: Replay, send: Send, path: re.Match[str]) -> None:
+    async def _of_one(self, app: ASGIApp, scope: Scope, request: Replay, send: Send, meant: _Meant) -> None:
+        if meant.area in _API and not await self._known(header(scope["headers"], "authorization")):
+            # The route says what is wrong, and nobody's body is kept, let alone passed on, who is nobody.
+            await app(scope, request.again(), send)
+            return
         patient = self._patience()
         question: Question | None = None
         asked = False
         while patient():
-            number, owner = await self._locate(path["reference"], header(scope["headers"], "authorization"))
-            live = self._sessions.live.get(number)
-            if owner is None and live is None and asked and scope["method"] == "DELETE" and not path["after"]:
+            number, owner = await self._locate(meant, header(scope["headers"], "authorization"))
+            live = meant.holding.live.get(number)
+            if owner is None and live is None and asked and scope["method"] == "DELETE" and not meant.after:
                 # Its owner did it, and died before it could say so.
                 await JSONResponse({"msg": "deleted"})(scope, request.again(), send)
                 return
@@ -123,55 +161,59 @@ class Forwarding:
                 if await self._here(app, scope, request, send, live):
                     return
             elif (peer := self._membership.peers.get(owner)) is not None:
-                question = question or await self._question(scope, request, number)
+                question = question or await self._question(scope, request, meant, number)
                 try:
-                    if await self._there(peer, question, send):
+                    if await self._there(peer, question, scope, request, send):
                         return
                 except UnreachableError as error:
                     self._consider(error, question, peer)
                     asked = asked or error.taken
-            self._owners.pop(number, None)
+            self._owners.pop((meant.holding.word, number), None)
             await self._pause()
         raise Unavailable(
             "The gateway that runs this session does not answer, and no other one could take it over yet. Try again."
         )
 
-    async def _locate(self, reference: str, authorization: str | None) -> tuple[int, str | None]:
-        """(the session's id, the gateway that has it); no gateway where this one can tell, be it that there is none."""
+    async def _known(self, authorization: str | None) -> bool:
+        try:
+            await self._identities.caller_of(authorization)
+        except GatewayError:
+            return False
+        return True
+
+    async def _locate(self, meant: _Meant, authorization: str | None) -> tuple[int, str | None]:
+        """(the id, the gateway that has it); no gateway where this one can tell, be it that there is none."""
+        reference, holding = meant.reference, meant.holding
         if not (reference.isascii() and reference.isdecimal()):
-            return await self._locate_name(reference, authorization)
+            return await self._locate_name(meant, authorization) if await self._known(authorization) else (0, None)
         number = int(reference) if len(reference) < 20 else LARGEST_ID + 1
-        if number in self._sessions.live or number > LARGEST_ID:
+        if number in holding.live or number > LARGEST_ID:
             return number, None
-        if number not in self._owners:
-            owner = await self._rows.owner_of(number)
+        key = holding.word, number
+        if key not in self._owners:
+            owner = await holding.owner_of(number)
             if owner is None:
                 return number, None
             if len(self._owners) >= KNOWN_OWNERS:
                 self._owners.clear()
-            self._owners[number] = owner
-        return number, self._owners[number]
+            self._owners[key] = owner
+        return number, self._owners[key]
 
-    async def _locate_name(self, name: str, authorization: str | None) -> tuple[int, str | None]:
-        """As `Sessions.find` chooses among one's own."""
-        if authorization is None:
-            return 0, None
-        try:
-            caller = await self._identities.caller_of(authorization)
-        except GatewayError:
-            return 0, None  # the route says what is wrong
-        known: list[tuple[LiveSession, str | None]] = [
-            (each, None) for each in self._sessions.visible(caller) if each.name == name
+    async def _locate_name(self, meant: _Meant, authorization: str | None) -> tuple[int, str | None]:
+        """As `ownership.find` chooses among one's own."""
+        caller = await self._identities.caller_of(authorization)
+        holding, name = meant.holding, meant.reference
+        known: list[tuple[Held, str | None]] = [
+            (each, None) for each in holding.live.values() if each.name == name and may_see(caller, each)
         ]
         if not any(each.owner == caller.name and not each.state.ended for each, _ in known):
-            for record in await self._rows.named(name):
-                other = LiveSession.of(record)
-                if other.id not in self._sessions.live and may_see(caller, other):
-                    known.append((other, record.gateway))
+            for other, gateway in await holding.named(name):
+                if other.id not in holding.live and may_see(caller, other):
+                    known.append((other, gateway))
         known.sort(key=lambda pair: (pair[0].owner == caller.name, not pair[0].state.ended, pair[0].id))
         return (known[-1][0].id, known[-1][1]) if known else (0, None)
 
-    async def _here(self, app: ASGIApp, scope: Scope, request: Replay, send: Send, live: LiveSession | None) -> bool:
+    async def _here(self, app: ASGIApp, scope: Scope, request: Replay, send: Send, live: Held | None) -> bool:
         """Answer from here; returns False where the session turns out to have moved on."""
         if live is not None:
             await self._membership.wait_unless_suspended(HERE_SECONDS)
@@ -189,19 +231,21 @@ class Forwarding:
         await app(scope, request.again(), unless_moved)
         return not dropped
 
-    async def _question(self, scope: Scope, request: Replay, number: int) -> Question:
-        raw = scope["raw_path"].decode("latin-1")
-        found = _OF_A_SESSION.fullmatch(raw)
-        path = f"{found['before']}{number}{found['after']}" if found else raw
-        return question_of(scope, path, await request.body(), self._membership.name)
+    async def _question(self, scope: Scope, request: Replay, meant: _Meant, number: int) -> Question:
+        prefix, raw = scope.get("root_path", ""), scope["raw_path"].decode("latin-1")
+        found = _OF_ONE.fullmatch(raw.removeprefix(prefix))
+        path = f"{prefix}/{found['area']}/{number}{found['after']}" if found else raw
+        wanted = scope["method"] != "GET" and meant.area in {*_API, "driver/v1"}
+        return question_of(scope, path, await request.body() if wanted else b"", self._membership.name)
 
-    async def _there(self, peer: GatewayRecord, question: Question, send: Send) -> bool:
+    async def _there(self, peer: GatewayRecord, question: Question, scope: Scope, request: Replay, send: Send) -> bool:
         """Have the owner answer; returns False where it is the owner no more. Raises UnreachableError."""
+        scope["route"] = _FORWARDED
         answer = await self._peers.ask(peer, question)
         if answer.status_code == Misdirected.status:
             await answer.aclose()
             return False
-        await self._pass_on(answer, send)
+        await self._pass_on(peer, answer, request, send)
         return True
 
     @staticmethod
@@ -213,7 +257,7 @@ class Forwarding:
                 "or not. Look before you try again."
             ) from None
 
-    async def _pass_on(self, answer: httpx.Response, send: Send) -> None:
+    async def _pass_on(self, peer: GatewayRecord, answer: httpx.Response, request: Replay, send: Send) -> None:
         headers = answer_headers(answer.headers)
         length = answer.headers.get("content-length", "")
         whole = length.isdecimal() and int(length) <= BUFFERED_BYTES
@@ -223,17 +267,28 @@ class Forwarding:
             await send({"type": "http.response.body", "body": body})
             return
         headers = [pair for pair in headers if pair[0] != b"content-length"]
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+        # It may never end by itself: not after its reader has gone, nor where the peer's machine fell silent.
+        ends = [
+            asyncio.ensure_future(each)
+            for each in (_stream(answer, send), request.until_gone(), self._peers.gone(peer))
+        ]
         try:
-            await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
-            async for chunk in answer.aiter_raw():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if ends[0].done():
+                ends[0].result()
+        except httpx.HTTPError:
+            # Without an end: its reader shall not take it for whole.
+            log.warning("answer_broke_off", gateway=peer.name)
         finally:
+            for each in ends:
+                each.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
             await answer.aclose()
 
-    # A new session
+    # A new one
 
-    async def _create(self, app: ASGIApp, scope: Scope, request: Replay, send: Send) -> None:
+    async def _create(self, holding: Holding, app: ASGIApp, scope: Scope, request: Replay, send: Send) -> None:
         patient = self._patience()
         while patient():
             made = Captured()
@@ -242,35 +297,38 @@ class Forwarding:
                 await made.give(send)
                 return
             known = header(made.headers, "sparkyard-session")
-            if known is not None and await self._made_elsewhere(scope, int(known), send):
+            if known is not None and await self._made_elsewhere(holding, scope, int(known), send):
                 return
             await self._pause()
-        raise Unavailable("This gateway lost touch with the others while it made your session. Look, then try again.")
+        raise Unavailable("This gateway lost touch with the others while it made this. Look, then try again.")
 
-    async def _made_elsewhere(self, scope: Scope, number: int, send: Send) -> bool:
+    async def _made_elsewhere(self, holding: Holding, scope: Scope, number: int, send: Send) -> bool:
         """Answer a repeated POST with what the first one made, at another gateway."""
-        owner = await self._rows.owner_of(number)
+        owner = await holding.owner_of(number)
         peer = self._membership.peers.get(owner or "")
         if peer is None:
             return False
-        prefix = scope.get("root_path", "")
-        asked = question_of(
-            {**scope, "method": "GET", "query_string": b""}, f"{prefix}/sessions/{number}", b"", self.name
-        )
+        path = f"{scope.get('root_path', '')}/{holding.word}/{number}"
+        asked = question_of({**scope, "method": "GET", "query_string": b""}, path, b"", self.name)
         try:
             status, body = await self._peers.fetch(peer, asked, HERE_SECONDS)
         except UnreachableError:
             return False
         if status != 200:
             return False
-        location = {"Location": f"{prefix}/sessions/{number}"}
-        await Response(body, 201, location, "application/json")(scope, _nothing, send)
+        await Response(body, 201, {"Location": path}, "application/json")(scope, _nothing, send)
         return True
 
     @property
     def name(self) -> str:
         """This gateway's."""
         return self._membership.name
+
+
+async def _stream(answer: httpx.Response, send: Send) -> None:
+    async for chunk in answer.aiter_raw():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _nothing() -> Message:

@@ -1,7 +1,7 @@
-"""The list of sessions, of all gateways: each is asked for what the caller may see of its own.
+"""The list of sessions, or of batches, of all gateways: each is asked for what the caller may see of its own.
 
-A gateway that does not answer, or runs no more while nobody has taken over yet, is left out only as a witness: its
-sessions are in the database, in the state that was last written.
+A gateway that does not answer, or runs no more while nobody has taken over yet, is left out only as a witness: what it
+holds is in the database, in the state that was last written.
 """
 
 import asyncio
@@ -14,14 +14,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sparkyard_gateway.auth import Identities
-from sparkyard_gateway.live import LiveSession
+from sparkyard_gateway.holdings import Holding
 from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.ownership import may_see
-from sparkyard_gateway.peers import Peers, Question, UnreachableError, header, question_of
-from sparkyard_gateway.rendering import session_answer
+from sparkyard_gateway.peers import Peers, Question, header, question_of
 from sparkyard_gateway.replay import Captured
-from sparkyard_gateway.sessions import Sessions
-from sparkyard_gateway.store.gateways import GatewayRecord, GatewayRows
 
 DEFAULT_PAGE = 100
 PEER_SECONDS = 5.0
@@ -31,24 +28,13 @@ _NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
 class Listing:
     """Puts the list together."""
 
-    def __init__(
-        self,
-        rows: GatewayRows,
-        membership: Membership,
-        sessions: Sessions,
-        identities: Identities,
-        peers: Peers,
-        prefix: str,
-    ) -> None:
-        self._rows = rows
+    def __init__(self, membership: Membership, identities: Identities, peers: Peers) -> None:
         self._membership = membership
-        self._sessions = sessions
         self._identities = identities
         self._peers = peers
-        self._prefix = prefix
 
-    async def handle(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer GET /sessions."""
+    async def handle(self, holding: Holding, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer GET /sessions or /batches."""
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         first, size = query.get("from", "0"), query.get("size", str(DEFAULT_PAGE))
         alone = not self._membership.peers and not self._membership.not_running
@@ -63,37 +49,32 @@ class Listing:
         if mine.status != 200:
             await mine.give(send)
             return
-        lists, left_out = [json.loads(mine.body)], set(self._membership.not_running)
         asked = question_of(whole, scope["raw_path"].decode("latin-1"), b"", self._membership.name)
-        peers = list(self._membership.peers.values())
-        for peer, answer in zip(peers, await asyncio.gather(*(self._ask(each, asked) for each in peers)), strict=True):
-            if answer is None:
-                left_out.add(peer.name)
-            else:
-                lists.append(answer)
+        answers, left_out = await self.ask_all(asked)
+        lists = [json.loads(mine.body), *answers]
         if left_out:
-            lists.append(await self._from_rows(left_out, header(scope["headers"], "authorization")))
-        sessions: dict[int, Any] = {}
+            lists.append(await self._from_rows(holding, left_out, header(scope["headers"], "authorization")))
+        found: dict[int, Any] = {}
         total = 0
         for each in lists:
             # One that moves just now may be seen twice.
-            new = [session for session in each["sessions"] if session["id"] not in sessions]
+            new = [session for session in each["sessions"] if session["id"] not in found]
             total += each["total"] - (len(each["sessions"]) - len(new))
-            sessions.update((session["id"], session) for session in new)
-        page = [sessions[number] for number in sorted(sessions)][begin:end]
+            found.update((session["id"], session) for session in new)
+        page = [found[number] for number in sorted(found)][begin:end]
         body = json.dumps({"from": int(first), "total": total, "sessions": page}, ensure_ascii=False)
         await Response(body, media_type="application/json")(scope, receive, send)
 
-    async def _ask(self, peer: GatewayRecord, question: Question) -> dict[str, Any] | None:
-        try:
-            status, body = await self._peers.fetch(peer, question, PEER_SECONDS)
-        except UnreachableError:
-            return None
-        return json.loads(body) if status == 200 else None
+    async def ask_all(self, question: Question) -> tuple[list[dict[str, Any]], set[str]]:
+        """(the answers of the others, the names of those that gave none)."""
+        peers = list(self._membership.peers.values())
+        asking = (self._peers.fetch_json(each, question, PEER_SECONDS) for each in peers)
+        answers = list(zip(peers, await asyncio.gather(*asking), strict=True))
+        silent = {peer.name for peer, answer in answers if answer is None}
+        return [answer for _, answer in answers if answer is not None], silent | self._membership.not_running
 
-    async def _from_rows(self, gateways: set[str], authorization: str | None) -> dict[str, Any]:
+    async def _from_rows(self, holding: Holding, gateways: set[str], authorization: str | None) -> dict[str, Any]:
         caller = await self._identities.caller_of(authorization)
-        found = [LiveSession.of(each) for each in await self._rows.sessions_of(gateways)]
-        seen = [each for each in found if each.id not in self._sessions.live and may_see(caller, each)]
-        answers = [session_answer(each, [], self._prefix).model_dump(mode="json", by_alias=True) for each in seen]
+        found = await holding.held_by(gateways)
+        answers = [holding.answer(each) for each in found if each.id not in holding.live and may_see(caller, each)]
         return {"sessions": answers, "total": len(answers)}

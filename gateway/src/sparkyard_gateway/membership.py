@@ -19,6 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,8 +28,7 @@ from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import Misdirected, StoreUnavailable
 from sparkyard_gateway.live import Signal, token_hash
 from sparkyard_gateway.store.database import Database
-from sparkyard_gateway.store.gateways import GatewayRecord, GatewayRows
-from sparkyard_gateway.store.models import SessionRecord
+from sparkyard_gateway.store.gateways import Claimed, GatewayRecord, GatewayRows, Living
 
 BEATS_IN_A_LEASE = 5
 SAFE_SHARE = 0.9
@@ -67,6 +67,7 @@ class Membership:
         self._looked_at = time.monotonic()
         self._claimed_at = 0.0
         self._dead: frozenset[str] = frozenset()
+        self._pending: list[Claimed] = []
         self._lost = False
         self.peers: dict[str, GatewayRecord] = {}
         """The others that run."""
@@ -75,7 +76,7 @@ class Membership:
         self.when_changed: Callable[[], None] = lambda: None
         self.when_lost: Callable[[], None] = lambda: None
         self.when_suspended: Callable[[], None] = lambda: None
-        self.take_up: Callable[[Sequence[SessionRecord]], Awaitable[None]] = _nobody
+        self.take_up: Callable[[Claimed, Callable[[], bool]], Awaitable[None]] = _nobody
         database.when_fenced = self._fenced
 
     # What is asked of it
@@ -119,9 +120,9 @@ class Membership:
         # Where its owner does not run, somebody will own it in a moment: the driver is to ask again.
         return owner.driver_url if owner is not None else ""
 
-    async def running_sessions(self) -> frozenset[int]:
-        """The sessions, everybody's, whose drivers may still run."""
-        return await self._rows.running()
+    async def living(self) -> Living:
+        """What may still run, everybody's."""
+        return await self._rows.living()
 
     async def until_held(self) -> None:
         """Return when this gateway's sessions are surely its own; whoever waits here is ended when they are not."""
@@ -147,15 +148,17 @@ class Membership:
             self._me, url=self._settings.peer_url or url, driver_url=self._settings.driver_url or driver_url
         )
 
-    async def begin(self) -> list[SessionRecord]:
-        """Begin to run; returns the sessions that are now this gateway's. Raises StoreUnavailable."""
+    async def begin(self) -> None:
+        """Begin to run, and take up what is now this gateway's. Raises StoreUnavailable."""
         self._me = dataclasses.replace(self._me, life=secrets.token_hex(16))
         await self._rows.register(self._me)
         self._lost = False
         self._look(await self._rows.all())
-        records = await self._rows.claim(self._me, self._settings.orphan_seconds, own=True)
-        log.info("gateway_registered", gateway=self._me.name, url=self._me.url, sessions=len(records))
-        return records
+        claimed = await self._rows.claim(self._me, self._settings.orphan_seconds, own=True)
+        count = {"sessions": len(claimed.sessions), "batches": len(claimed.batches)}
+        log.info("gateway_registered", gateway=self._me.name, url=self._me.url, **count)
+        self._pending.append(claimed)
+        await self._take_up()
 
     async def run(self) -> None:
         """Live among the others, for ever."""
@@ -189,12 +192,23 @@ class Membership:
             await self._rows.declare_dead(each)
             self._claimed_at = 0.0
         if self._dead and time.monotonic() - self._claimed_at > LOOK_AGAIN_SECONDS:
-            records = await self._rows.claim(self._me, self._settings.orphan_seconds, own=False)
+            claimed = await self._rows.claim(self._me, self._settings.orphan_seconds, own=False)
             self._claimed_at = time.monotonic()
-            if records:
-                log.warning("sessions_taken_over", sessions=[each.id for each in records])
-                await self.take_up(records)
-                self.changed.fire()
+            if claimed.sessions or claimed.batches:
+                sessions, batches = ([each.id for each in some] for some in (claimed.sessions, claimed.batches))
+                log.warning("sessions_taken_over", sessions=sessions, batches=batches)
+                self._pending.append(claimed)
+        await self._take_up()
+
+    async def _take_up(self) -> None:
+        """What is claimed nobody else will take up: where the database is away in the midst, it is tried again."""
+        while self._pending:
+            await self.take_up(self._pending[0], partial(self._is_alive, self._me.life))
+            del self._pending[:1]
+            self.changed.fire()
+
+    def _is_alive(self, life: str | None) -> bool:
+        return not self._lost and life == self._me.life
 
     async def _begin_anew(self) -> None:
         mine = next((each for each in await self._rows.all() if each.name == self._me.name), None)
@@ -202,12 +216,12 @@ class Membership:
             log.error("gateway_name_taken", gateway=self._me.name, why="another gateway runs under this --instance")
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        await self.take_up(await self.begin())
-        self.changed.fire()
+        await self.begin()
 
     def _fenced(self) -> None:
         if not self._lost:
             self._lost = True
+            self._pending.clear()
             log.error("gateway_lost_its_lease", gateway=self._me.name)
             self.when_lost()
             self.changed.fire()
@@ -248,5 +262,5 @@ def _place(sessions_dir: Path) -> str:
     return f"{socket.gethostname()}:{namespace}:{sessions_dir.resolve()}"[:1024]
 
 
-async def _nobody(_records: Sequence[SessionRecord]) -> None:
+async def _nobody(_claimed: Claimed, _still: Callable[[], bool]) -> None:
     """Before it is wired."""

@@ -5,9 +5,11 @@ caller's own Authorization header, and a mark that keeps a request from going in
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from starlette.types import Scope
@@ -63,7 +65,7 @@ def may_be_repeated(question: Question) -> bool:
     """Whether asking twice does no more than asking once."""
     if question.method in {"GET", "DELETE"} or "idempotency-key" in question.headers:
         return True
-    return question.path.rpartition("/")[2] in {"cancel", "stop", "connect", "completion"}
+    return question.path.rpartition("/")[2] in {"cancel", "stop", "connect", "completion", "bootstrap"}
 
 
 class Peers:
@@ -92,7 +94,7 @@ class Peers:
             content=question.body,
         )
         answering = asyncio.ensure_future(self._client.send(request, stream=True))
-        gone = asyncio.ensure_future(self._gone(peer))
+        gone = asyncio.ensure_future(self.gone(peer))
         try:
             await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
@@ -124,7 +126,17 @@ class Peers:
         except TimeoutError as error:
             raise UnreachableError(taken=True) from error
 
-    async def _gone(self, peer: GatewayRecord) -> None:
+    async def fetch_json(self, peer: GatewayRecord, question: Question, seconds: float) -> dict[str, Any] | None:
+        """The JSON of an answer; None where the peer has none to give."""
+        try:
+            status, body = await self.fetch(peer, question, seconds)
+        except UnreachableError:
+            return None
+        return json.loads(body) if status == 200 else None
+
+    async def gone(self, peer: GatewayRecord) -> None:
+        """Return when that run of the peer's is over."""
+
         def gone() -> bool:
             now = self._membership.peers.get(peer.name)
             return now is None or now.life != peer.life

@@ -20,10 +20,12 @@ from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import Backend, BackendAway, Ended
 from sparkyard_gateway.backends.local import LocalBackend
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.errors import StoreUnavailable
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import SessionState
+from sparkyard_gateway.store.gateways import Living
 from sparkyard_gateway.store.models import SessionRecord
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.times import now_ms, steady_ms
@@ -59,19 +61,15 @@ class Reconciler:
         self._swept_at = steady_ms()
         self._heard_since = self._swept_at
         self._tasks: set[asyncio.Task[None]] = set()
-        self.chores: list[Callable[[], None]] = []
-        """What else is looked after once a minute, each on a thread."""
+        self.chores: list[Callable[[Living], None]] = []
+        """What else is looked after once a minute, each on a thread, and told what may still run anywhere."""
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
-        if self._membership is not None:
-            await self.take_up(await self._membership.begin())
-        else:
-            await self.take_up([*await self._store.shown_sessions(), *await self._store.removed_with_driver()])
+        await self.take_up([*await self._store.shown_sessions(), *await self._store.removed_with_driver()])
 
-    async def take_up(self, records: Sequence[SessionRecord]) -> None:
-        """Make these sessions live, and see to their drivers."""
-        self._store.lost.difference_update(each.id for each in records)
+    async def take_up(self, records: Sequence[SessionRecord], still: Callable[[], bool] = lambda: True) -> None:
+        """Make these sessions live, and see to their drivers; nothing where they are this gateway's no more."""
         shown = [each for each in records if each.removed_at is None]
         counts = await self._store.statement_counts(each.id for each in shown)
         found = []
@@ -86,10 +84,13 @@ class Reconciler:
             session.statements[statement.id] = LiveStatement.of(statement)
             if statement.idempotency_key is not None:
                 session.keys[statement.idempotency_key] = statement.id
+        if not still():
+            return
         # Whole, and at once: a driver that calls in the midst of this must find its statements.
+        self._store.lost.difference_update(each.id for each in records)
         self._sessions.live.update(by_id)
         for session in running:
-            await self._take_up(session)
+            await self._take_up_surely(session)
         for record in (each for each in records if each.removed_at is not None):
             # Beside all else: a driver that does not heed takes its time, and nobody shall wait for it.
             self._behind(self._end_removed(record))
@@ -114,7 +115,13 @@ class Reconciler:
     async def _take_up_later(self, session: LiveSession) -> None:
         await asyncio.sleep(AWAY_SECONDS)
         if session.state.active:
+            await self._take_up_surely(session)
+
+    async def _take_up_surely(self, session: LiveSession) -> None:
+        try:
             await self._take_up(session)
+        except StoreUnavailable:
+            self._behind(self._take_up_later(session))
 
     async def _take_up(self, session: LiveSession) -> None:
         backend = self._backends[session.backend]
@@ -178,18 +185,20 @@ class Reconciler:
 
     async def _keep_house(self) -> None:
         """Keep what lies on the disk in bounds."""
+        living = await self._living()
         for chore in self.chores:
-            await asyncio.to_thread(chore)
-        running = await self._running()
+            await asyncio.to_thread(chore, living)
         for backend in self._backends.values():
             if isinstance(backend, LocalBackend):
                 limit, retention = self._settings.driver_log_limit_bytes, self._settings.log_retention_seconds
-                await asyncio.to_thread(backend.tidy, limit, retention, running)
+                await asyncio.to_thread(backend.tidy, limit, retention, living.sessions)
 
-    async def _running(self) -> frozenset[int]:
+    async def _living(self) -> Living:
         if self._membership is not None:
-            return await self._membership.running_sessions()
-        return frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set())
+            return await self._membership.living()
+        running = [each for each in self._sessions.live.values() if not each.ended.is_set()]
+        applications = [(each.owner, each.app_id) for each in running if each.app_id is not None]
+        return Living(frozenset(each.id for each in running), applications=applications)
 
 
 def overdue(session: LiveSession, now: int, heard_since: int = 0) -> str | None:

@@ -1,16 +1,19 @@
 """A request that can be answered twice, and an answer that is held back."""
 
+import asyncio
+
 from starlette.types import Message, Receive, Send
 
-from sparkyard_gateway.errors import BodyTooLarge
+from sparkyard_gateway.errors import BodyTooLarge, BodyTooSlow
 
 
 class Replay:
     """A request's body, kept as it is read, so that it can be read again."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
         self._receive = receive
         self._limit = limit
+        self._seconds = seconds
         self._kept: list[Message] = []
         self._size = 0
 
@@ -28,10 +31,19 @@ class Replay:
         return receive
 
     async def body(self) -> bytes:
-        """All of it. Raises BodyTooLarge."""
-        while not self._kept or self._kept[-1].get("more_body"):
-            await self._more()
+        """All of it. Raises BodyTooLarge and BodyTooSlow."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                while not self._kept or self._kept[-1].get("more_body"):
+                    await self._more()
+        except TimeoutError:
+            raise BodyTooSlow(f"The request's body did not arrive within {self._seconds:g} s.") from None
         return b"".join(each.get("body", b"") for each in self._kept if each["type"] == "http.request")
+
+    async def until_gone(self) -> None:
+        """Return when the client has hung up."""
+        while not self._kept or self._kept[-1]["type"] != "http.disconnect":
+            await self._more()
 
     async def _more(self) -> None:
         message = await self._receive()

@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
-from sparkyard_gateway import admission, ownership, policy
+from sparkyard_gateway import ownership, policy
+from sparkyard_gateway.admission import Room, duplicate
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
 from sparkyard_gateway.config import Settings
@@ -63,11 +64,13 @@ class Sessions:
         self._catalog = catalog
         self._metrics = metrics
         self.starts = Starts(settings.concurrent_starts, metrics.start_queue_seconds.observe)
+        limits = Limits(settings.max_sessions, settings.max_sessions_per_user)
+        self._room = Room("sessions", limits, "delete one first")
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
         # Where several run: the database counts, drivers know all, and none is ended before it is surely one's own.
-        self.limits: Limits | None = None
+        self.shared = False
         self.gateways: Callable[[], list[str]] = list
         self.until_held: Callable[[], Awaitable[None]] = _at_once
         self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
@@ -99,7 +102,7 @@ class Sessions:
             if known is not None:
                 return known
         spec = await self.judge(caller, request)
-        admission.check(request.name, caller.name, self.live.values(), self._creating, self._settings)
+        self._room.check(request.name, caller.name, self.live.values(), self._creating)
         self._creating[caller.name] += 1
         try:
             return await self._create(caller, request, key, spec)
@@ -126,14 +129,15 @@ class Sessions:
             active_at=now,
         )
         try:
-            number = await self._store.add_session(new, "created", self.limits)
+            limits = self._room.limits if self.shared else None
+            number = await self._store.add_session(new, "created", limits)
         except FullError as error:
-            raise admission.full(self._settings, everybody=str(error) == "all") from None
+            raise self._room.full(everybody=str(error) == "all") from None
         except DuplicateError:
             known = await self._of_key(caller, key) if key is not None else None
             if known is not None:
                 return known
-            raise Rejected(f"Duplicate session name: {request.name}") from None
+            raise duplicate(request.name) from None
         session = LiveSession(
             id=number,
             owner=new.owner,

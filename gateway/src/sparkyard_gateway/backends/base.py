@@ -170,6 +170,15 @@ class BatchBackend(Protocol):
     async def adopt(self, attempt: int, handle: Handle | None) -> Handle | None:
         """Find an attempt of an earlier gateway and watch it; None where it is gone: `end_of` says how."""
 
+    async def withhold(self, attempt: int) -> bool:
+        """See to it that an attempt never begins, whoever tells it to; False where it has begun already."""
+
+    async def let_go(self, attempt: int) -> None:
+        """Another gateway watches this attempt now: look away, and do not begin it."""
+
+    async def abandon(self, attempt: int, handle: Handle) -> None:
+        """End an attempt that was prepared for nothing, and nothing beside it."""
+
     async def end_of(self, attempt: int) -> AttemptEnd:
         """How an attempt ended that is gone."""
 

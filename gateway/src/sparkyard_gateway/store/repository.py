@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sparkyard_gateway.errors import Misdirected
@@ -25,12 +25,12 @@ class DuplicateError(Exception):
 
 
 class FullError(Exception):
-    """As many sessions run as may."""
+    """As many run as may."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """How many sessions may run at once: of everybody, and of one owner."""
+    """How many sessions, or batches, may run at once: of everybody, and of one owner."""
 
     all: int | None = None
     each: int | None = None
@@ -66,7 +66,7 @@ class Store:
 
         def change(connection: Connection) -> int:
             if limits is not None:
-                _check(connection, new.owner, limits)
+                check_room(connection, sessions, new.owner, limits)
             key = connection.execute(_INSERT_SESSION, dataclasses.asdict(new)).inserted_primary_key
             if key is None:
                 raise RuntimeError("the database gave the new session no id")
@@ -314,7 +314,7 @@ class Store:
 
 
 _COUNTING = 7_302_027
-"""PostgreSQL's advisory lock of whoever counts the sessions."""
+"""PostgreSQL's advisory lock of whoever counts what runs."""
 _FINAL = ("available", "cancelled")
 _INSERT_SESSION = insert(sessions)
 _INSERT_STATEMENT = insert(statements)
@@ -332,13 +332,13 @@ _FINISH_STATEMENT = (
 _ACK = update(sessions).where(sessions.c.id == bindparam("number")).values(acked=bindparam("new_acked"))
 
 
-def _check(connection: Connection, owner: str, limits: Limits) -> None:
-    """Whether one more session may run. Whoever else wants to know waits until this transaction is over."""
+def check_room(connection: Connection, table: Table, owner: str, limits: Limits) -> None:
+    """Raise FullError where no more may run. Whoever else wants to know waits until this transaction is over."""
     connection.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
-    running = select(func.count()).where(sessions.c.ended_at.is_(None), sessions.c.removed_at.is_(None))
+    running = select(func.count()).where(table.c.ended_at.is_(None), table.c.removed_at.is_(None))
     if limits.all is not None and (connection.execute(running).scalar() or 0) >= limits.all:
         raise FullError("all")
-    mine = running.where(sessions.c.owner == owner)
+    mine = running.where(table.c.owner == owner)
     if limits.each is not None and (connection.execute(mine).scalar() or 0) >= limits.each:
         raise FullError("each")
 

@@ -1,4 +1,4 @@
-"""Gateways side by side: who runs, and whose each session is."""
+"""Gateways side by side: who runs, and whose each session and batch is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,10 +25,12 @@ def upgrade() -> None:
     )
     op.add_column("sessions", sa.Column("term", sa.Integer(), server_default="1", nullable=False))
     op.create_index("ix_sessions_gateway", "sessions", ["gateway"])
+    op.create_index("ix_batches_gateway", "batches", ["gateway"])
 
 
 def downgrade() -> None:
     """Backwards."""
+    op.drop_index("ix_batches_gateway", "batches")
     op.drop_index("ix_sessions_gateway", "sessions")
     op.drop_column("sessions", "term")
     op.drop_table("gateways")
