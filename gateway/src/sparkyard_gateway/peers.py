@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import structlog
 from starlette.types import Scope
 
 from sparkyard_gateway.membership import Membership
@@ -19,6 +20,7 @@ from sparkyard_gateway.store.gateways import GatewayRecord
 
 FORWARDED = "sparkyard-forwarded"
 """The header with the name of the gateway that forwards: whoever gets it does not forward again."""
+_REQUEST_ID = "x-request-id"
 BUFFERED_BYTES = 32 * 1024 * 1024
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
@@ -52,6 +54,9 @@ def question_of(scope: Scope, path: str, body: bytes, name: str) -> Question:
     # What is between here and the client is packed here.
     kept["accept-encoding"] = "identity"
     kept[FORWARDED] = name
+    number = structlog.contextvars.get_contextvars().get("request")
+    if number is not None:
+        kept[_REQUEST_ID] = str(number)
     client: tuple[str, int] | None = scope.get("client")
     if client is not None:
         kept.setdefault("x-forwarded-for", client[0])
@@ -150,7 +155,7 @@ def answer_headers(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
     return [
         (key.lower().encode("latin-1"), value.encode("latin-1"))
         for key, value in headers.multi_items()
-        if key.lower() not in _HOP_BY_HOP
+        if key.lower() not in _HOP_BY_HOP and key.lower() != _REQUEST_ID
     ]
 
 
