@@ -292,7 +292,7 @@ class Batches:
 
     def _finish(self, batch: LiveBatch, state: BatchState, reason: str | None, code: int | None) -> None:
         """Nothing of it runs any more."""
-        if batch.ended.is_set():
+        if batch.ended.is_set() or batch.moved:
             return
         now = now_ms()
         batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now

@@ -226,7 +226,8 @@ def build(settings: Settings) -> Gateway:
     )
     batch_backends["local"] = local_batches
     history_servers = HistoryServers(
-        settings.state_dir.absolute() / "history",
+        # Each ends what an earlier life of its own left, and no server of another's.
+        settings.state_dir.absolute() / ("history" if is_sqlite(database.url) else f"history-{settings.instance}"),
         event_logs,
         local.identity_of,
         java_home=settings.local_java_home,

@@ -277,7 +277,7 @@ class Sessions:
 
     def _finish(self, session: LiveSession, ended: Ended, failure: Failure | None = None) -> None:
         """The driver is gone for good."""
-        if session.ended.is_set():
+        if session.ended.is_set() or session.moved:
             return
         if session.state is not SessionState.SHUTTING_DOWN:
             reason = session.reason or (ended.reason if failure else self._with_last_words(session, ended))
@@ -353,6 +353,8 @@ class Sessions:
             # A driver that heeds takes a few hundred ms to stop Spark in order.
             await session.changed.wait_until(session.ended.is_set, grace_seconds)
         await self.until_held()
+        if session.moved:
+            return
         await backend.stop(session.id, session.handle, grace_seconds)
         self._finish(session, Ended("The session was stopped.", clean=True))
         await backend.forget(session.id, keep_log=True)

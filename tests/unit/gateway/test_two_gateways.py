@@ -22,9 +22,9 @@ LEASE = 4.0
 PATIENCE = 90.0
 
 
-def start_pair(start_mortal, postgres, *options: str) -> tuple[RunningGateway, RunningGateway]:
+def start_pair(start_mortal, postgres, *options: str, lease: float) -> tuple[RunningGateway, RunningGateway]:
     """Two, `a` and `b`, with one folder and one database."""
-    shared = ("--database-url", postgres.url(postgres.new_database()), "--lease-seconds", str(LEASE), *options)
+    shared = ("--database-url", postgres.url(postgres.new_database()), "--lease-seconds", str(lease), *options)
     both = tuple(start_mortal(*shared, "--instance", name, log=name) for name in ("a", "b"))
     # Each has seen the other.
     for each, other in (both, both[::-1]):
@@ -32,9 +32,13 @@ def start_pair(start_mortal, postgres, *options: str) -> tuple[RunningGateway, R
     return both
 
 
+undisturbed = pytest.mark.parametrize("gateways", [100.0], indirect=True)
+"""For a test in which nobody dies, nor shall be taken for dead because the machine is busy."""
+
+
 @pytest.fixture
-def gateways(start_mortal, postgres):
-    return start_pair(start_mortal, postgres)
+def gateways(start_mortal, postgres, request):
+    return start_pair(start_mortal, postgres, lease=getattr(request, "param", LEASE))
 
 
 def knows(gateway: RunningGateway, other: RunningGateway) -> bool:
@@ -69,6 +73,7 @@ def taken_over(gateway: RunningGateway, session: int) -> None:
     )
 
 
+@undisturbed
 def test_either_answers_for_all(gateways, people):
     at_a, at_b = people
     first, second = new_session(at_a, name="first"), new_session(at_b, name="second")
@@ -95,6 +100,7 @@ def test_either_answers_for_all(gateways, people):
     assert at_a.get(f"/sessions/{second}").status_code == at_b.get(f"/sessions/{second}").status_code == 404
 
 
+@undisturbed
 def test_the_same_key_at_both_makes_one(gateways, people):
     with ThreadPoolExecutor(8) as threads:
         key = {"Idempotency-Key": "once"}
@@ -109,6 +115,7 @@ def test_the_same_key_at_both_makes_one(gateways, people):
     assert people[0].get("/sessions").json()["total"] == 1
 
 
+@undisturbed
 def test_the_wrong_person_is_refused_by_either(gateways, people):
     session = new_session(people[1], name="alices")
     run(people[1], session, "1")
@@ -244,7 +251,7 @@ def test_an_owner_that_was_frozen_finds_out_before_it_does_harm(gateways, people
     assert value(run(at_b, session, COUNT)) == "3"
     assert [each["id"] for each in at_b.get("/sessions").json()["sessions"]] == [session]
     # It works on as a gateway of its own.
-    until(lambda: b.log.count("gateway_registered") == 2, PATIENCE)
+    until(lambda: b.log.count("gateway_registered") >= 2, PATIENCE)
     own = new_session(at_b)
     assert value(run(at_a, own, COUNT)) == "1"
     assert alive(pid)
@@ -270,6 +277,7 @@ def test_a_gateway_frozen_while_it_starts_drivers_leaves_one_each(start_mortal, 
             assert value(run(at_a, number, COUNT)) == "1"
 
 
+@undisturbed
 def test_a_gateway_that_is_stopped_in_order_hands_over_at_once(gateways, people):
     a, b = gateways
     at_a, _ = people

@@ -1,6 +1,7 @@
 """Batches and pages where two gateways share one PostgreSQL: either answers for all, and losing one loses nothing."""
 
 import os
+import re
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,20 +18,21 @@ from .test_outages import submit as submit_statement
 from .test_pages import SECRET, browser, page_token
 from .test_records import events
 from .test_sessions import alive, driver_pid, until
-from .test_two_gateways import PATIENCE, freeze, start_pair, thaw
+from .test_two_gateways import LEASE, PATIENCE, freeze, start_pair, thaw, undisturbed
 
+IN_FLIGHT = "sparkyard_gateway_http_requests_in_flight "
 TELL = "os.write(2, b'{}\\n') and None"
 
 
 @pytest.fixture
-def gateways(start_mortal, postgres, tmp_path):
+def gateways(start_mortal, postgres, tmp_path, request):
     """Two with one folder, one database, pages, and homes of Alice and Bob."""
     write_scripts(tmp_path / "homes", "alice", "bob")
     (tmp_path / "homes" / "alice" / "jobs" / "counts.py").write_text(COUNTS)
     (tmp_path / "token").write_text(SECRET)
     yield start_pair(
         start_mortal, postgres, "--homes-dir", str(tmp_path / "homes"), "--stop-grace-seconds", "0.5",
-        "--concurrent-starts", "8", "--hub-token-file", str(tmp_path / "token"),
+        "--concurrent-starts", "8", "--hub-token-file", str(tmp_path / "token"), lease=getattr(request, "param", LEASE),
     )  # fmt: skip
     for folder in tmp_path.glob("state/batches/*"):
         for pid in processes.working_in(folder) + processes.working_in(folder / "work"):
@@ -43,6 +45,7 @@ def people(gateways):
         yield at_a, at_b
 
 
+@undisturbed
 def test_either_answers_for_all_batches(gateways, people):
     at_a, at_b = people
     first, second = submit(at_a, "waits.py", "600", name="first"), submit(at_b, "waits.py", "600", name="second")
@@ -77,6 +80,7 @@ def test_either_answers_for_all_batches(gateways, people):
     assert [each["id"] for each in at_a.get("/batches").json()["sessions"]] == [second]
 
 
+@undisturbed
 def test_the_same_key_at_both_makes_one_batch(people, tmp_path):
     mark = tmp_path / "mark"
     with ThreadPoolExecutor(8) as threads:
@@ -90,7 +94,7 @@ def test_the_same_key_at_both_makes_one_batch(people, tmp_path):
 
 def test_limits_count_the_batches_of_all(start_mortal, postgres, tmp_path):
     homes = write_scripts(tmp_path / "homes", "alice")
-    both = start_pair(start_mortal, postgres, "--homes-dir", str(homes), "--max-batches-per-user", "2")
+    both = start_pair(start_mortal, postgres, "--homes-dir", str(homes), "--max-batches-per-user", "2", lease=100)
 
     def post(number: int) -> httpx.Response:
         with client(both[number % 2], "token-of-alice") as alice:
@@ -159,7 +163,7 @@ def test_a_gateway_frozen_while_it_starts_batches_runs_none_twice(gateways, peop
     finally:
         thaw(b)
     until(lambda: "gateway_lost_its_lease" in b.log, PATIENCE)
-    until(lambda: b.log.count("gateway_registered") == 2, PATIENCE)
+    until(lambda: b.log.count("gateway_registered") >= 2, PATIENCE)
     # Whatever it was about to do, it did not do; and it works on as a gateway of its own.
     own = submit(at_b, "prints.py", "after")
     assert ended(at_a, own)["state"] == "success"
@@ -167,6 +171,7 @@ def test_a_gateway_frozen_while_it_starts_batches_runs_none_twice(gateways, peop
     assert [at_b.get(f"/batches/{number}").json()["state"] for number in numbers] == ["success"] * 8
 
 
+@undisturbed
 def test_a_log_is_followed_through_the_other_and_a_reader_who_leaves_is_let_go(gateways, people):
     at_a, at_b = people
     session = new_session(at_b)
@@ -184,7 +189,9 @@ def test_a_log_is_followed_through_the_other_and_a_reader_who_leaves_is_let_go(g
 
     def in_flight(gateway) -> float:
         lines = httpx.get(f"{gateway.url}/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith("sparkyard_gateway_requests_in_flight"))
+        return sum(
+            float(line.split()[-1]) for line in lines if line.startswith("sparkyard_gateway_http_requests_in_flight")
+        )
 
     # What is left is the question itself.
     for gateway in gateways:
@@ -241,7 +248,7 @@ def test_the_page_shows_the_sessions_of_both_to_who_may_see_them(gateways, peopl
                 theirs = stranger.get(f"/sessions/{second}{path}")
                 none = stranger.get(f"/sessions/999999{path}")
                 assert theirs.status_code == none.status_code == 404
-                assert theirs.text.replace(str(second), "N") == none.text.replace("999999", "N")
+                assert re.sub(rf"\b{second}\b", "N", theirs.text) == none.text.replace("999999", "N")
             assert stranger.get("/here").json() == bob.get("/here").json() == {"sessions": []}
             assert other.post(f"/sessions/{second}/stop").status_code == 403
             token = page_token(other)
@@ -254,6 +261,7 @@ def test_the_page_shows_the_sessions_of_both_to_who_may_see_them(gateways, peopl
         assert nobody.get("/here").status_code == 401
 
 
+@undisturbed
 def test_a_claim_is_judged_by_the_owner(gateways, people):
     """Whoever asks the other gateway gets the very answer of the one that has the session."""
     session = new_session(people[1])
