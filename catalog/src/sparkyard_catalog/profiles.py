@@ -98,8 +98,8 @@ class Sessions(Entry):
     lifetime: Timeout | None = None
     """A session is ended this long after its start, whatever it does; absent: no such end."""
     warm: Annotated[int, Field(strict=True, ge=0, le=50)] = 0
-    """How many drivers with the profile's defaults are kept started, for sessions that ask for nothing else. Each takes
-    its memory while it waits; fewer are kept while memory is short."""
+    """How many drivers with the profile's defaults each gateway keeps started, for sessions that ask for nothing else.
+    Each takes its memory while it waits; fewer are kept while memory is short."""
 
 
 class Profile(Named):

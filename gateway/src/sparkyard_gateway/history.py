@@ -18,8 +18,7 @@ from sparkyard_gateway.backends.history_servers import HistoryServer, HistorySer
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import NoHistory, NoSuchRoute, Unavailable
 from sparkyard_gateway.live import LiveSession
-from sparkyard_gateway.sessions import Sessions
-from sparkyard_gateway.warm import WARM
+from sparkyard_gateway.store.gateways import Living
 
 SHOWN_SECONDS = 30.0
 """How long a server that runs may take until it has read a log: it looks for new ones every other second."""
@@ -31,9 +30,8 @@ _OF_THE_SERVER = re.compile(r"static/[\w./-]+|api/v1/version", re.ASCII)
 class History:
     """Finds the history server for a session, and keeps event logs in bounds."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, logs: EventLogs, servers: HistoryServers) -> None:
+    def __init__(self, settings: Settings, logs: EventLogs, servers: HistoryServers) -> None:
         self._settings = settings
-        self._sessions = sessions
         self._logs = logs
         self._servers = servers
 
@@ -78,14 +76,13 @@ class History:
                 raise NoHistory
             await asyncio.sleep(LOOK_SECONDS)
 
-    def tidy(self) -> None:
+    def tidy(self, living: Living) -> None:
         """Remove event logs that are old or too many."""
         running: dict[str, set[str]] = {}
-        for session in list(self._sessions.live.values()):
-            if session.app_id is not None and not session.ended.is_set():
-                warm = bool(session.spec.get(WARM))
-                folder = self._logs.warm_folder(session.id) if warm else self._logs.folder_of(session.owner)
-                running.setdefault(folder.name, set()).add(session.app_id)
+        for number, owner, application in living.applications:
+            # One that was warm writes into a folder of its own.
+            for folder in (self._logs.folder_of(owner), self._logs.warm_folder(number)):
+                running.setdefault(folder.name, set()).add(application)
         self._logs.tidy(
             self._settings.event_log_limit_bytes,
             self._settings.log_retention_seconds,

@@ -24,14 +24,14 @@ from sparkyard_gateway.backends.local import OWN_PYTHON, LocalBackend
 from sparkyard_gateway.backends.warm_uids import is_warm
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.credentials import credentials
-from sparkyard_gateway.errors import StoreUnavailable
+from sparkyard_gateway.errors import Misdirected, StoreUnavailable
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.orders import granted
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import Kind, SessionState
 from sparkyard_gateway.store.models import NOBODY, NewSession, SessionRecord, Taking
-from sparkyard_gateway.store.repository import DuplicateError, Store
+from sparkyard_gateway.store.repository import Limits, Store
 from sparkyard_gateway.times import now_ms, steady_ms
 from sparkyard_gateway.warm import WARM, Kept, Rests, Wanted, essence, plan, taken_message, wanted
 from sparkyard_gateway.wire import SessionRequest
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 class Pool:
-    """All warm drivers of this gateway; those of the local backend alone."""
+    """All warm drivers of this gateway; those of the local backend alone. Each gateway keeps as many as are wanted."""
 
     def __init__(
         self,
@@ -72,11 +72,18 @@ class Pool:
         self._reserved: set[int] = set()
         self._asked: set[int] = set()
         self._woken = asyncio.Event()
+        self.suspended: Callable[[], bool] = lambda: False
+        """Whether other gateways may have taken over what this one knows: then nothing is decided from it."""
 
     # Taking
 
-    async def take(self, owner: str, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession | None:
-        """A session with a warm driver, now the owner's; None where one must be started. Raises StoreUnavailable."""
+    async def take(
+        self, owner: str, request: SessionRequest, key: str | None, spec: SessionSpec, limits: Limits | None
+    ) -> LiveSession | None:
+        """A session with a warm driver, now the owner's; None where one must be started.
+
+        Raises DuplicateError and FullError, as adding one would, and StoreUnavailable.
+        """
         if (wish := self._wishes().get(spec.profile)) is None:
             return None
         mine = granted(spec)
@@ -90,11 +97,11 @@ class Pool:
             taking = self._taking(owner, request, key, {**mine, WARM: True}, session)
             self._reserved.add(session.id)
             try:
-                taken = await self._store.take_session(session.id, taking)
-            except DuplicateError:
-                return None  # the usual way finds it too, and knows what to say
+                taken = await self._store.take_session(session.id, taking, limits)
             finally:
                 self._reserved.discard(session.id)
+            if session.moved:
+                raise Misdirected("Another gateway has taken over this session. Try again.")
             if taken:
                 self._now_of(session, taking)
                 self._metrics.start_seconds.observe((steady_ms() - began) / 1000)
@@ -160,9 +167,11 @@ class Pool:
                 async with asyncio.timeout(self._settings.sweep_seconds):
                     await self._woken.wait()
             self._woken.clear()
+            if self.suspended():
+                continue
             try:
                 await self._sweep()
-            except StoreUnavailable:
+            except (StoreUnavailable, Misdirected):
                 log.warning("warm_pool_not_kept")  # the next round does it
             except Exception:  # the loop must outlive one bad round
                 log.exception("warm_pool_round_failed")
@@ -214,7 +223,7 @@ class Pool:
             created_at=now,
             active_at=now,
         )
-        await self._sessions.begin(new, proof.secret)
+        await self._sessions.add(new, proof.secret)
 
     def _end(self, session: LiveSession, reason: str) -> None:
         self._asked.add(session.id)
@@ -243,7 +252,7 @@ class Pool:
                 continue
             record = await self._store.session(number) if session is None else session
             if session is None and record is not None and record.ended_at is None:
-                continue  # deleted, and its driver is still ending
+                continue  # another gateway's, or deleted while its driver is still ending
             await self._backend.stop(number, None, 0)
             try:
                 await self._hand_over(number, record)

@@ -18,6 +18,7 @@ from sparkyard_gateway.backends.local import FILE_LISTS
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.orders import granted
 from sparkyard_gateway.store.models import NOBODY
+from sparkyard_gateway.store.repository import Limits
 from sparkyard_gateway.wire import SessionRequest
 
 WARM = "warm"
@@ -176,5 +177,10 @@ def taken_message(session: LiveSession) -> dict[str, Any] | None:
 class WarmDrivers(Protocol):
     """Drivers that are started already, for whoever asks for what they are."""
 
-    async def take(self, owner: str, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession | None:
-        """A session with such a driver, now the owner's; None where one must be started. Raises StoreUnavailable."""
+    async def take(
+        self, owner: str, request: SessionRequest, key: str | None, spec: SessionSpec, limits: Limits | None
+    ) -> LiveSession | None:
+        """A session with such a driver, now the owner's; None where one must be started.
+
+        Raises DuplicateError and FullError, as adding one would, and StoreUnavailable.
+        """

@@ -6,6 +6,7 @@ name. So the folder is taken out of everybody's reach first; only plain files of
 given to the user; and a log moves as a whole, by one rename into the folder that was opened before.
 """
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -32,6 +33,8 @@ def hand_over(logs: EventLogs, number: int, uid: int, owner: str, identity: Iden
     try:
         source = os.open(folder, _FOLDER)
         try:
+            # Of two gateways that share the folder one does it.
+            fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _give(source, os.geteuid(), os.getegid())  # from here on nobody else enters it
             for name in os.listdir(source):  # noqa: PTH208 - a Path knows no descriptor
                 if name.startswith(LOG):
