@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 HERE: dict[str, Any] = {}
 
@@ -28,6 +28,7 @@ class SimulatedDriver:
 
     def __init__(self, bootstrap: dict[str, Any]) -> None:
         self.bootstrap = bootstrap
+        self.pid = os.getpid()
         self.journal: list[dict[str, Any]] = []  # what was not acknowledged; the rest is forgotten, as by the real one
         self.done: dict[int, dict[str, Any]] = {}
         self.sequence = 0
@@ -64,8 +65,11 @@ class SimulatedDriver:
             self.done[message["statement"]] = message
         self.say(**message)
 
+    def leave(self) -> None:
+        """End at once."""
+        os._exit(0)
+
     async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drop)
         starting = asyncio.create_task(self.start())
         while True:
             headers = {
@@ -86,7 +90,7 @@ class SimulatedDriver:
                     continue
                 if answer.status_code != 503:
                     sys.exit(3)
-            except (OSError, ConnectionClosed, TimeoutError, EOFError):
+            except (OSError, ConnectionClosed, InvalidMessage, TimeoutError, EOFError):
                 pass
             await asyncio.sleep(0.05)
             if starting.done() and starting.exception():
@@ -110,7 +114,7 @@ class SimulatedDriver:
     async def talk(self, socket: Any) -> None:
         last = max(self.done, default=-1)
         hello = {"t": "hello", "session": self.bootstrap["session"], "epoch": self.bootstrap["epoch"]}
-        await socket.send(json.dumps({**hello, "pid": os.getpid(), "acked": self.acked, "last_done": last}))
+        await socket.send(json.dumps({**hello, "pid": self.pid, "acked": self.acked, "last_done": last}))
         welcome = json.loads(await socket.recv())
         assert welcome["t"] == "welcome"
         if welcome["term"] < self.term:
@@ -158,7 +162,7 @@ class SimulatedDriver:
         elif kind == "ack":
             self.forget(message["seq"])
         elif kind == "shutdown" and self.bootstrap["app_name"] != "deaf":
-            os._exit(0)
+            self.leave()
 
     def fetch(self, message: dict[str, Any]) -> None:
         # Of every statement it keeps "kept of N" as text; and it answers what it was not asked, as a hostile one may.
@@ -221,6 +225,12 @@ class SimulatedDriver:
         return "ok", output
 
 
+async def live(driver: SimulatedDriver) -> None:
+    """Be this driver, until it ends."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, driver.drop)
+    await driver.run()
+
+
 def run_batch(descriptor: int) -> None:
     """A batch without Spark: become the Python that runs its file."""
     with os.fdopen(descriptor) as file:
@@ -248,4 +258,4 @@ if __name__ == "__main__":
             read = json.load(file)
     print("the simulated driver is up", flush=True)
     HERE.update(os=os, bootstrap=read, sys=sys, __builtins__=__builtins__)
-    asyncio.run(SimulatedDriver(read).run())
+    asyncio.run(live(SimulatedDriver(read)))
