@@ -1,5 +1,6 @@
 """The test cluster itself: pods run, names resolve, memory limits kill, volumes hold, policies cut off."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ SERVING = ("sh", "-c", "mkdir -p /tmp/www && echo hello >/tmp/www/index.html && 
 def fetched(cluster: using.Cluster, namespace: str, pod: str, address: str, seconds: int = 5) -> str:
     """What a pod gets from an address; empty where it gets no connection."""
     try:
-        return cluster.inside(namespace, pod, "timeout", str(seconds), "wget", "-q", "-O", "-", f"http://{address}/").strip()
+        return cluster.inside(
+            namespace, pod, "timeout", str(seconds), "wget", "-q", "-O", "-", f"http://{address}/"
+        ).strip()
     except using.RefusedError:
         return ""
 
@@ -247,7 +250,8 @@ def test_a_second_cluster_comes_and_goes_and_leaves_nothing_even_when_killed(clu
 
         assert before is not None
         for process in [before, *before.children(recursive=True)]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # the first one takes the others along
+                process.kill()
         psutil.wait_procs([before], timeout=60)
         assert remains(place)["control groups"], "a killed cluster leaves what the kernel cannot take along"
 
