@@ -8,6 +8,7 @@
 set -euo pipefail
 tools=$(dirname "$0")/tools
 export UV_NATIVE_TLS=true  # the base's certificates decide, as they do for pip
+export UV_CACHE_DIR=/var/cache/uv
 install=("$tools/bin/uv" pip install --python /opt/venv/bin/python --no-deps --no-build-isolation --link-mode=copy)
 
 case $1 in
