@@ -210,6 +210,21 @@ def test_a_new_pod_is_held_from_its_first_moment(cluster: using.Cluster, namespa
     assert "hello" not in seen["log"]
 
 
+@pytest.mark.parametrize("program", ["kubelet", "kube-proxy", "watching", "scheduler"])
+def test_a_program_that_is_killed_comes_back(cluster: using.Cluster, namespace: str, program: str) -> None:
+    if cluster.place is None:
+        pytest.skip("this is about the clusters that this machine starts")
+    place = cluster.place
+    killed = lifecycle.process(place, program)
+    killed.kill()
+    psutil.wait_procs([killed], timeout=60)
+    cluster.run_pod(namespace, "server", *SERVING)
+    cluster.run_pod(namespace, "client")
+    cluster.apply(service(namespace, "web", "server"))
+    reaches(cluster, namespace, "client", "web")
+    assert lifecycle.process(place, program) != killed
+
+
 # Up and down: of a second cluster, beside the one that the other tests use -------------------------------------
 def remains(place: Place) -> dict[str, object]:
     """What is left of a cluster on this machine, by kind; each is empty when it is down."""
