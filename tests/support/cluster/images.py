@@ -185,7 +185,7 @@ def _build(image: Image, name: str) -> None:
         mounts = [argument for path in CLIENTS if Path(path).exists() for argument in ("--volume", f"{path}:{path}:ro")]
         _run(
             _buildah(
-                "build", "--layers", "--isolation", "chroot", "--network", "host", *mounts,
+                "build", "--layers", "--force-rm", "--isolation", "chroot", "--network", "host", *mounts,
                 "--build-arg", f"BASE={BASE}", "--build-arg", f"PACKAGES={image.packages}",
                 "--file", f"images/{image.folder}/Dockerfile", "--tag", name, ".",
             ),
