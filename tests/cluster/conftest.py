@@ -4,6 +4,7 @@ cluster     a running cluster: this machine's own, or with SPARKYARD_CLUSTER=exi
 namespace   a namespace of the test's own
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -22,7 +23,11 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[using.Cluster]:
         if obstacles:
             request.config.stash[HERE] = obstacles
             pytest.skip("; ".join(obstacles))
-    with using.running() as found:
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(using.running())
+        except SystemExit as problem:  # a sentence for whoever reads it, not a traceback
+            pytest.fail(str(problem), pytrace=False)
         yield found
 
 
