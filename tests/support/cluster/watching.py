@@ -11,8 +11,8 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import kubernetes_asyncio
@@ -32,7 +32,7 @@ log = logging.getLogger("watching")
 class Mirror:
     """The objects of one kind, as the API server has them, by namespace and name."""
 
-    def __init__(self, kind: str, listing: Callable[..., Any]) -> None:
+    def __init__(self, kind: str, listing: MethodType) -> None:
         self._kind = kind
         self._listing = listing
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
@@ -49,8 +49,8 @@ class Mirror:
             await asyncio.sleep(0.5)
 
     async def _once(self) -> None:
-        serialize = client.ApiClient().sanitize_for_serialization
-        listed = serialize(await self._listing())
+        answer = await self._listing()
+        listed = self._listing.__self__.api_client.sanitize_for_serialization(answer)
         self.objects = {_key(each): each for each in listed["items"]}
         self.filled = True
         self.changes += 1
