@@ -110,7 +110,7 @@ class NotebookPod(Placement):
     shared: tuple[SharedFolder, ...] = ()
     """Folders that people share. Everyone's own home is a volume of its own without being named here."""
     init: tuple[InitStep, ...] = ()
-    """Steps before the server starts, in this order. One that fails ends the start, and the person reads which it was."""
+    """Steps before the server starts, in this order. One that fails ends the start, and its title says which it was."""
     environment: dict[Variable, Plain] = Field(default_factory=dict)
     """Environment variables of the server and of the steps. No secrets: everyone who uses the profile can read them."""
 

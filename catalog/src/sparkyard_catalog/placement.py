@@ -27,8 +27,8 @@ def _label_key(text: str) -> str:
 
 def _label_value(value: str) -> str:
     if value and not re.fullmatch(_NAME, value):
-        raise ValueError(f"'{value[:80]}' is not the value of a label; use letters, digits, '-', '_' and '.', at most 63, "
-                         "beginning and ending with a letter or digit")  # fmt: skip
+        raise ValueError(f"'{value[:80]}' is not the value of a label; use letters, digits, '-', '_' and '.', "
+                         "at most 63, beginning and ending with a letter or digit")  # fmt: skip
     return value
 
 
