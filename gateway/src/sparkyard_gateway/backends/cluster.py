@@ -1,4 +1,4 @@
-"""A Kubernetes cluster as the gateway uses it: a handful of requests, each of which answers, is refused, or is not heard.
+"""A Kubernetes cluster as the gateway uses it: a handful of requests, each answered, refused, or not heard.
 
 The one module that imports a Kubernetes client, and only once a cluster is really asked: the client's models take
 seconds to load. Objects are plain JSON here, as `pod_manifests` makes them and the API server answers them; of a
@@ -148,14 +148,14 @@ class Cluster:
         return found
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Object | None, timeout: Any
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Object | None, patience: Any
     ) -> Any:
         client = await self._connected()
         try:
             return await client.call_api(
                 path, method, query_params=list((query or {}).items()), body=body,
                 header_params={"Accept": "application/json", "Content-Type": "application/json"},
-                auth_settings=["BearerToken"], _preload_content=False, _request_timeout=timeout,
+                auth_settings=["BearerToken"], _preload_content=False, _request_timeout=patience,
             )  # fmt: skip
         except (OSError, TimeoutError) as error:
             raise ClusterAway(str(error) or type(error).__name__) from error
@@ -173,18 +173,22 @@ class Cluster:
         client, config = await asyncio.to_thread(_client_library)
         settings = client.Configuration()
         try:
-            if self._kubeconfig is None and IN_A_POD.exists():
+            if (named := _kubeconfig(self._kubeconfig)) is None:
                 config.load_incluster_config(client_configuration=settings)
             else:
-                named = str(self._kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config")
-                await config.load_kube_config(
-                    config_file=os.path.expanduser(named),  # noqa: PTH111 - the library takes text, with colons in it
-                    client_configuration=settings, persist_config=False,
-                )  # fmt: skip
+                await config.load_kube_config(named, client_configuration=settings, persist_config=False)
         except (config.ConfigException, OSError) as error:
             raise ClusterAway(f"there is no way to it: {error}") from error
         settings.connection_pool_maxsize = CONNECTIONS
         return client.ApiClient(settings)
+
+
+def _kubeconfig(named: Path | None) -> str | None:
+    """The file that says how to reach the cluster; None in a pod of it."""
+    if named is None and IN_A_POD.exists():
+        return None
+    # KUBECONFIG may name several, with colons between.
+    return str(named or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
 
 
 def _client_library() -> tuple[Any, Any]:

@@ -185,19 +185,33 @@ def executor_template(order: DriverOrder, terms: Terms, program: str) -> Object:
     }
 
 
-def session_secret(order: DriverOrder, terms: Terms, program: str, pod: Object) -> Object:
-    """What the driver alone may know; it belongs to its pod, which exists already."""
-    files = {
-        "bootstrap.json": json.dumps(bootstrap(order, terms, pod["metadata"]["name"])),
+def session_secret(
+    order: DriverOrder,
+    terms: Terms,
+    program: str,
+    pod: Object,
+    conf: Mapping[str, str] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Object:
+    """What the driver alone may know; it belongs to its pod, which exists already.
+
+    `files` are put beside it, and `conf` are the settings that name them.
+    """
+    told = bootstrap(order, terms, pod["metadata"]["name"])
+    told["conf"].update(conf or {})
+    texts = {
+        "bootstrap.json": json.dumps(told),
         "executor.json": json.dumps(executor_template(order, terms, program)),
         **({"ca.pem": terms.ca} if terms.ca else {}),
     }
-    return _secret(pod, pod["metadata"]["name"], files)
+    return _secret(
+        pod, pod["metadata"]["name"], {key: text.encode() for key, text in texts.items()} | dict(files or {})
+    )
 
 
 def shared_secret(pod: Object, secret: str) -> Object:
     """What driver and executors know each other by."""
-    return _secret(pod, pod_names.executors_secret(pod["metadata"]["name"]), {"secret": secret})
+    return _secret(pod, pod_names.executors_secret(pod["metadata"]["name"]), {"secret": secret.encode()})
 
 
 def bootstrap(order: DriverOrder, terms: Terms, pod: str) -> Object:
@@ -211,7 +225,7 @@ def bootstrap(order: DriverOrder, terms: Terms, pod: str) -> Object:
     }
 
 
-def _secret(pod: Object, name: str, files: Mapping[str, str]) -> Object:
+def _secret(pod: Object, name: str, files: Mapping[str, bytes]) -> Object:
     metadata = pod["metadata"]
     owner = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
     kept = (pod_names.INSTALLATION, pod_names.SESSION, pod_names.EPOCH)
@@ -226,7 +240,7 @@ def _secret(pod: Object, name: str, files: Mapping[str, str]) -> Object:
         },
         "type": "Opaque",
         "immutable": True,
-        "data": {key: base64.b64encode(text.encode()).decode() for key, text in files.items()},
+        "data": {key: base64.b64encode(content).decode() for key, content in files.items()},
     }
 
 

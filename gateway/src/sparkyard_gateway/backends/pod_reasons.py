@@ -1,8 +1,9 @@
-"""What a pod waits for, and why it ended, as sentences for a session's owner: pure functions of what Kubernetes says.
+"""What a pod waits for, and why it ended, as sentences for a session's owner: pure functions of what Kubernetes
+says.
 
-Kubernetes forgets a pod with the pod, so whoever watches asks here while there is still something to read. A reason that
-Kubernetes names (OOMKilled, Evicted) counts more than an exit code: where a child was killed, the main process may well
-have ended with 0.
+Kubernetes forgets why with the pod, so whoever watches asks here while there is still something to read. A reason that
+it names (OOMKilled, Evicted) counts more than an exit code: where a child was killed, the main process may well have
+ended with 0.
 """
 
 import re
@@ -40,7 +41,8 @@ _FOR_GOOD = re.compile(
     r"not found|does not exist|no such|denied|unauthori[sz]ed|forbidden|manifest unknown|no match for platform",
     re.IGNORECASE,
 )
-_EXECUTOR_OOM = "raise executorMemory or spark.executor.memoryOverhead, or use more and smaller partitions"
+_DRIVER_OOM = "Bring less into the driver, or raise driverMemory."
+_EXECUTOR_OOM = "Raise executorMemory or spark.executor.memoryOverhead, or make more and smaller partitions."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +58,26 @@ class ExecutorEnd:
 
 def phase(pod: Object) -> str:
     """What a driver that is not up waits for."""
-    status = pod.get("status") or {}
     node = (pod.get("spec") or {}).get("nodeName")
     if pod["metadata"].get("deletionTimestamp"):
         return "The driver's pod is being ended."
     if not node:
-        said = _condition(pod, "PodScheduled")
-        if said and said.get("status") == "False":
-            return f"Waiting for a node that can take the driver: {_cut(said.get('message') or said.get('reason'))}"
-        return "Waiting for a node for the driver."
+        said = _unscheduled(pod)
+        return f"Waiting for a node that can take the driver: {said}" if said else "Waiting for a node for the driver."
     state = _state(pod, DRIVER_CONTAINER)
     if waiting := state.get("waiting"):
-        why, message = waiting.get("reason", ""), _cut(waiting.get("message"))
-        if why in _NO_IMAGE:
-            return f"The driver's image {image_of(pod)} cannot be pulled so far: {message or why}"
-        if why in ("", "ContainerCreating", "PodInitializing"):
-            return f"Node {node} is pulling the driver's image, if it has not got it, and mounting its volumes."
-        return f"The driver's container does not start: {message or why}"
-    if state.get("running"):
-        return "The driver's pod runs; Spark is starting."
-    return f"The driver's pod is on node {node}." if status else "Waiting for a node for the driver."
+        return _container_waits(pod, node, waiting.get("reason", ""), _cut(waiting.get("message")))
+    return (
+        "The driver's pod runs; Spark is starting." if state.get("running") else f"The driver is going to node {node}."
+    )
+
+
+def _container_waits(pod: Object, node: str, why: str, message: str) -> str:
+    if why in _NO_IMAGE:
+        return f"The driver's image {image_of(pod)} cannot be pulled so far: {message or why}"
+    if why in ("", "ContainerCreating", "PodInitializing"):
+        return f"Node {node} pulls the driver's image, where it has not got it yet, and mounts its volumes."
+    return f"The driver's container does not start: {message or why}"
 
 
 def hopeless(pod: Object) -> str | None:
@@ -102,84 +104,82 @@ def over(pod: Object) -> bool:
 
 def driver_end(pod: Object, *, gone: bool = False) -> Ended:
     """Why a driver ended. `gone`: its object was removed, and `pod` is how it was last seen."""
-    terminated = _terminated(pod, DRIVER_CONTAINER)
-    status = pod.get("status") or {}
-    if terminated.get("reason") == "OOMKilled":
-        limit = _memory_limit(pod, DRIVER_CONTAINER)
-        return Ended(
-            f"The driver ran out of memory: it took more than its pod may have{limit}, and Kubernetes ended it "
-            "(OOMKilled). Bring less into the driver, or raise driverMemory.",
-            clean=False, explained=True, decisive=True,
-        )  # fmt: skip
-    if status.get("reason") == "Evicted":
-        return Ended(
-            f"Kubernetes evicted the driver from its node: {_cut(status.get('message')) or 'it gives no reason'}",
-            clean=False, explained=True, decisive=True,
-        )  # fmt: skip
-    if disruption := _condition(pod, "DisruptionTarget"):
-        why = _DISRUPTIONS.get(disruption.get("reason", ""), _cut(disruption.get("message")))
-        return Ended(f"Kubernetes ended the driver's pod: {why}.", clean=False, explained=True, decisive=True)
+    if verdict := _verdict(pod, DRIVER_CONTAINER):
+        advice = f" {_DRIVER_OOM}" if out_of_memory(pod, DRIVER_CONTAINER) else ""
+        return Ended(f"The driver {verdict}.{advice}", clean=False, explained=True, decisive=True)
     if pod["metadata"].get("deletionTimestamp") or gone:
-        return Ended(
-            f"The driver's pod {pod['metadata']['name']} was deleted from outside: by somebody who may, or with its node.",
-            clean=False, explained=True, decisive=True,
-        )  # fmt: skip
+        why = f"The driver's pod {pod['metadata']['name']} was deleted: by somebody who may, or with its node."
+        return Ended(why, clean=False, explained=True, decisive=True)
+    terminated = _terminated(pod, DRIVER_CONTAINER)
     if not terminated:
+        status = pod.get("status") or {}
         why = _cut(status.get("message") or status.get("reason")) or "it gives no reason"
-        return Ended(f"Kubernetes ended the driver's pod: {why}", clean=False, explained=bool(status.get("reason")))
-    code = terminated.get("exitCode")
-    if code == 0:
+        return Ended(f"Kubernetes ended the driver's pod: {why}", clean=False)
+    if terminated.get("exitCode") == 0:
         return Ended("The driver ended by itself (exit code 0).", clean=True)
-    if terminated.get("reason") not in (None, "", "Error", "Completed"):
-        # The runtime's own, such as StartError, has a message that is no log.
-        return Ended(
-            f"The driver could not run: {terminated['reason']}: {_cut(terminated.get('message'))}",
-            clean=False, explained=True,
-        )  # fmt: skip
-    known = _CODES.get(code)
-    return Ended(f"The driver ended with exit code {code}{f': {known}' if known else ''}.", clean=False)
+    return Ended(f"The driver {_exit(terminated)}.", clean=False)
 
 
 def executor_end(pod: Object, *, gone: bool = False) -> ExecutorEnd | None:
-    """Why an executor ended that nobody had told to; None for one that went as it should."""
+    """Why an executor ended that nobody had told to; None for one that lives, or went as it should."""
     terminated = _terminated(pod, EXECUTOR_CONTAINER)
-    status = pod.get("status") or {}
     lines = tuple(str(terminated.get("message") or "").splitlines())
     number = (pod["metadata"].get("labels") or {}).get("spark-exec-id", "?")
     who = f"Executor {number} ({pod['metadata']['name']})"
-    if terminated.get("reason") == "OOMKilled":
-        limit = _memory_limit(pod, EXECUTOR_CONTAINER)
-        return ExecutorEnd(
-            f"{who} ran out of memory: it took more than its pod may have{limit}, and Kubernetes ended it (OOMKilled); "
-            f"{_EXECUTOR_OOM}.",
-            lines,
-        )
-    if status.get("reason") == "Evicted":
-        return ExecutorEnd(f"{who} was evicted from its node: {_cut(status.get('message'))}", lines)
-    if disruption := _condition(pod, "DisruptionTarget"):
-        why = _DISRUPTIONS.get(disruption.get("reason", ""), _cut(disruption.get("message")))
-        return ExecutorEnd(f"{who} was ended by Kubernetes: {why}.", lines)
+    if verdict := _verdict(pod, EXECUTOR_CONTAINER):
+        advice = f" {_EXECUTOR_OOM}" if out_of_memory(pod, EXECUTOR_CONTAINER) else ""
+        return ExecutorEnd(f"{who} {verdict}.{advice}", lines)
     if pod["metadata"].get("deletionTimestamp") or gone:
         return None
     waiting = _state(pod, EXECUTOR_CONTAINER).get("waiting") or {}
     if waiting.get("reason") in {"InvalidImageName", "ErrImageNeverPull", *_NO_IMAGE}:
-        image = image_of(pod, EXECUTOR_CONTAINER)
-        return ExecutorEnd(
-            f"{who} does not start, as its image {image} cannot be pulled: {_cut(waiting.get('message'))}"
-        )
-    if terminated and terminated.get("exitCode") != 0:
-        code = terminated.get("exitCode")
-        known = _CODES.get(code)
-        return ExecutorEnd(f"{who} ended with exit code {code}{f': {known}' if known else ''}.", lines)
+        image, message = image_of(pod, EXECUTOR_CONTAINER), _cut(waiting.get("message"))
+        return ExecutorEnd(f"{who} does not start, as its image {image} cannot be pulled: {message}")
+    failed = terminated and terminated.get("exitCode") != 0
+    return ExecutorEnd(f"{who} {_exit(terminated)}.", lines) if failed else None
+
+
+def out_of_memory(pod: Object, container: str) -> bool:
+    """Whether the kernel ended something of it for its memory, also where its main process survived that."""
+    return _terminated(pod, container).get("reason") == "OOMKilled"
+
+
+def _verdict(pod: Object, container: str) -> str | None:
+    """What Kubernetes itself did to a pod, and why, as the end of a sentence without its full stop."""
+    status = pod.get("status") or {}
+    if out_of_memory(pod, container):
+        limit = _memory_limit(pod, container)
+        return f"ran out of memory: it took more than its pod may have{limit}, and Kubernetes ended it (OOMKilled)"
+    if status.get("reason") == "Evicted":
+        why = _cut(status.get("message")).rstrip(".") or "no reason is given"
+        return f"was evicted from its node by Kubernetes: {why}"
+    if disruption := _condition(pod, "DisruptionTarget"):
+        why = _DISRUPTIONS.get(disruption.get("reason", ""), _cut(disruption.get("message")).rstrip("."))
+        return f"was ended by Kubernetes: {why}"
     return None
+
+
+def _exit(terminated: Object) -> str:
+    """How a process ended by itself, as the end of a sentence."""
+    reason, code = terminated.get("reason"), terminated.get("exitCode")
+    if reason not in (None, "", "Error", "Completed"):
+        # The runtime's own reasons, such as StartError, have a message that is no log.
+        return f"could not run ({reason}): {_cut(terminated.get('message')).rstrip('.')}"
+    known = _CODES.get(code) if isinstance(code, int) else None
+    return f"ended with exit code {code}{f': {known}' if known else ''}"
 
 
 def executor_waits(pod: Object) -> str | None:
     """Why an executor that Spark asked for has no node."""
+    said = None if (pod.get("spec") or {}).get("nodeName") else _unscheduled(pod)
+    return f"An executor waits for a node that can take it: {said}" if said else None
+
+
+def _unscheduled(pod: Object) -> str | None:
     said = _condition(pod, "PodScheduled")
-    if said and said.get("status") == "False" and not (pod.get("spec") or {}).get("nodeName"):
-        return f"An executor waits for a node that can take it: {_cut(said.get('message') or said.get('reason'))}"
-    return None
+    if said is None or said.get("status") != "False":
+        return None
+    return _cut(said.get("message") or said.get("reason"))
 
 
 def image_of(pod: Object, container: str = DRIVER_CONTAINER) -> str:

@@ -7,6 +7,7 @@ nobody watched (the API server was away, the watch had expired) is found by comp
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,10 +28,14 @@ log = structlog.get_logger(__name__)
 class PodWatch:
     """One namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str, selector: str, seen: Seen) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, selector: str, seen: Seen, all_listed: Callable[[float], None]
+    ) -> None:
+        """`all_listed` is called after each list with when it was asked for, by the steady clock."""
         self._cluster = cluster
         self._selector = selector
         self._seen = seen
+        self._all_listed = all_listed
         self._task: asyncio.Task[None] | None = None
         self.namespace = namespace
         self.pods: dict[str, Object] = {}
@@ -76,6 +81,7 @@ class PodWatch:
         self.trouble = sentence
 
     async def _list(self) -> str:
+        asked = time.monotonic()
         answer = await self._cluster.all(self.namespace, "pods", labelSelector=self._selector)
         found = {pod["metadata"]["uid"]: pod for pod in map(essential, answer.get("items") or ())}
         for uid in self.pods.keys() - found.keys():
@@ -84,6 +90,7 @@ class PodWatch:
             self.pods[uid] = pod
             self._seen(pod, False)
         self.listed.set()
+        self._all_listed(asked)
         return str(answer["metadata"]["resourceVersion"])
 
     async def _follow(self, version: str) -> str:
