@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from sparkyard_catalog.entry import Entry, Group, Named, Plain, Title
 from sparkyard_catalog.images import Version
+from sparkyard_catalog.notebook_pod import NotebookPod
 from sparkyard_catalog.places import UrlPrefix
 from sparkyard_catalog.references import RegistryPrefix
 from sparkyard_catalog.rules import Rule
@@ -23,6 +24,8 @@ class Notebook(Entry):
     """The CPU of the notebook server."""
     memory: MemoryShare
     """The memory of the notebook server."""
+    pod: NotebookPod = NotebookPod()
+    """On Kubernetes: where its pod runs, what it mounts, what happens before it starts."""
 
 
 class OwnImages(Entry):
