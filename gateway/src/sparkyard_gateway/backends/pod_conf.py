@@ -34,7 +34,7 @@ def spark_conf(order: DriverOrder, terms: Terms, pod: str) -> dict[str, str]:
     return {
         "spark.executor.memoryOverheadFactor": str(OVERHEAD_FACTOR),
         "spark.sql.warehouse.dir": f"{SCRATCH}/warehouse",
-        **dynamic_allocation(granted, executor.get("dynamic")),
+        **dynamic_allocation(granted, pods.get("dynamic")),
         "spark.master": f"k8s://{terms.api_url}",
         "spark.submit.deployMode": "client",
         "spark.app.name": order.app_name,

@@ -1,8 +1,8 @@
 """Which images a namespace's drivers may start pods from, in a ConfigMap that the admission policy reads.
 
 A driver runs its user's code with a token that may make pods: what keeps that code to the catalog's images is the
-API server, which compares each such pod with this list. It has what the catalog grants to anybody; which of it a session
-gets is decided when it is made. Pure functions.
+API server, which compares each such pod with this list. It has what the catalog grants to anybody; which of it a
+session gets is decided when it is made. Pure functions.
 """
 
 from collections.abc import Iterable

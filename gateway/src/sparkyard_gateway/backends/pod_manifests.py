@@ -19,8 +19,16 @@ from typing import Any
 
 from sparkyard_gateway.backends import pod_names, submission
 from sparkyard_gateway.backends.base import DriverOrder
-from sparkyard_gateway.backends.pod_conf import BLOCK_MANAGER_PORT, DRIVER_IMAGE, DRIVER_PORT, UI_PORT
-from sparkyard_gateway.backends.pod_conf import cpu_text, driver_memory, namespace, spark_conf
+from sparkyard_gateway.backends.pod_conf import (
+    BLOCK_MANAGER_PORT,
+    DRIVER_IMAGE,
+    DRIVER_PORT,
+    UI_PORT,
+    cpu_text,
+    driver_memory,
+    namespace,
+    spark_conf,
+)
 from sparkyard_gateway.backends.pod_places import (
     BOOTSTRAP,
     CA_FILE,

@@ -17,19 +17,21 @@ TEAM = "sparkyard/team"
 PROFILE = "sparkyard/profile"
 DRIVER, EXECUTOR = "driver", "executor"
 
-_LONGEST = 63
-_VALUE = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
-_HASHED = re.compile(r".*-[0-9a-f]{8}")
+_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LONGEST_START = 21
 
 
 def label_value(text: str) -> str:
-    """A label's value for any text: the text itself where it is one, else what is left of it, and a hash."""
-    if len(text) <= _LONGEST and _VALUE.fullmatch(text) and not _HASHED.fullmatch(text):
+    """A label's value for any text: the text itself where it is one, else its beginning and a hash of all of it.
+
+    The very value that KubeSpawner makes for notebook pods, so that a person's cost is one sum.
+    """
+    if _VALUE.fullmatch(text) and "--" not in text:
         return text
-    # The hash tells Ann from ann, and a name that looks like one with a hash from the name it would stand for.
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[: _LONGEST - 9].strip("-._")
-    return f"{plain}-{digest}" if plain else digest
+    start = re.sub(r"[^a-z0-9]+", "-", text.lower()).lstrip("-")[:_LONGEST_START].rstrip("-")
+    if not start[:1].isalpha():
+        start = f"x-{start[: _LONGEST_START - 2]}" if start else "x"
+    return f"{start}---{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def pod_name(installation: str, session_id: int, epoch: int) -> str:

@@ -1,4 +1,4 @@
-"""What pods need beside themselves: the driver program and the list of images in each namespace, and a session's Secrets."""
+"""What pods need beside themselves: in each namespace the driver program and a list of images; a session's Secrets."""
 
 import asyncio
 import secrets
