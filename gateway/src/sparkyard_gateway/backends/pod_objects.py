@@ -1,4 +1,4 @@
-"""What pods need beside themselves: in each namespace the driver program and a list of images; a session's Secrets."""
+"""What pods need beside themselves: in each namespace the driver program and what is granted; a session's Secrets."""
 
 import asyncio
 import secrets
@@ -12,8 +12,8 @@ from sparkyard_catalog import Catalog
 from sparkyard_gateway.backends import pod_manifests
 from sparkyard_gateway.backends.base import DriverOrder
 from sparkyard_gateway.backends.cluster import Cluster, ClusterRefused
-from sparkyard_gateway.backends.pod_images import NAME as IMAGES
-from sparkyard_gateway.backends.pod_images import image_map
+from sparkyard_gateway.backends.pod_grants import NAME as GRANTS
+from sparkyard_gateway.backends.pod_grants import grants
 from sparkyard_gateway.backends.pod_places import SECRET_FOLDER, Terms
 from sparkyard_gateway.driver_file import driver_file
 from sparkyard_gateway.ui_keys import UiKeys
@@ -43,12 +43,12 @@ class PodObjects:
         if self._program is None:
             self._program = await asyncio.to_thread(self._make_program)
         name: str = self._program["metadata"]["name"]
-        images = image_map(self._catalog())
+        granted = grants(self._catalog())
         at, last = self._put.get(namespace, (float("-inf"), {}))
-        if time.monotonic() - at > BELIEVED_SECONDS or last != images:
+        if time.monotonic() - at > BELIEVED_SECONDS or last != granted:
             await self._make(namespace, self._program)
-            await self._put_images(namespace, images)
-            self._put[namespace] = (time.monotonic(), images)
+            await self._put_grants(namespace, granted)
+            self._put[namespace] = (time.monotonic(), granted)
         return name
 
     async def secrets(self, order: DriverOrder, program: str, pod: Object) -> tuple[Object, Object]:
@@ -78,10 +78,10 @@ class PodObjects:
             if refused.status != 409:
                 raise
 
-    async def _put_images(self, namespace: str, images: Object) -> None:
+    async def _put_grants(self, namespace: str, granted: Object) -> None:
         try:
-            await self._cluster.replace(namespace, "configmaps", IMAGES, images)
+            await self._cluster.replace(namespace, "configmaps", GRANTS, granted)
         except ClusterRefused as refused:
             if refused.status != 404:
                 raise
-            await self._make(namespace, images)
+            await self._make(namespace, granted)
