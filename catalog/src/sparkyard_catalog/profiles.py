@@ -13,6 +13,7 @@ from sparkyard_catalog.references import RegistryPrefix
 from sparkyard_catalog.rules import Rule
 from sparkyard_catalog.settings import FixedKey, OpenedKey
 from sparkyard_catalog.sizes import CpuShare, Memory, MemoryShare, Number, Timeout
+from sparkyard_catalog.spark_pod import Dynamic, SparkPod
 
 
 class Notebook(Entry):
@@ -50,6 +51,8 @@ class Process(Entry):
     """Cores of each process."""
     memory: Memory
     """Memory of each process (the JVM's heap)."""
+    pod: SparkPod = SparkPod()
+    """On Kubernetes: where its pod runs, and what it mounts."""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -66,6 +69,8 @@ class Executor(Process):
 
     count: Number
     """How many executors a session has."""
+    dynamic: Dynamic | None = None
+    """On Kubernetes: whether executors come and go with the work; absent, a session keeps all of its executors."""
 
 
 class Files(Entry):

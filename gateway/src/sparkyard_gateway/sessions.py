@@ -38,6 +38,7 @@ DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the driver gone; what remains goes on behind it."""
 LAST_WORDS = 5
 """How many lines of a dead driver's log a statement that died with it shows."""
+LAUNCHING = "Starting the driver process."
 HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
 
@@ -156,7 +157,10 @@ class Sessions:
         """
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
-        return policy.decide(self._catalog.catalog, caller, request)
+        spec = policy.decide(self._catalog.catalog, caller, request)
+        if self._settings.backend == "kubernetes":
+            policy.check_homes(spec)  # they are volumes of other pods
+        return spec
 
     async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
         number = await self._store.session_of_key(caller.name, key)
@@ -206,7 +210,7 @@ class Sessions:
         async with self.starts.turn(say):
             if not session.state.active:
                 return
-            session.phase, session.launching = "Starting the driver process.", True
+            session.phase, session.launching = LAUNCHING, True
             session.changed.fire()
             try:
                 session.handle = await self._backends[session.backend].start(wanted)
@@ -219,7 +223,8 @@ class Sessions:
             self._store.update_session_soon(
                 session.id, handle=session.handle, event=Event(at=now_ms(), session_id=session.id, event="started")
             )
-            say("The driver process is up; Spark is starting.")
+            if session.phase == LAUNCHING:  # a backend may have said more already
+                say("The driver process is up; Spark is starting.")
             await self._until_ready(session)
 
     def await_ready(self, session: LiveSession) -> None:
@@ -233,7 +238,8 @@ class Sessions:
         if session.state is SessionState.STARTING:
             seconds = self._settings.start_timeout_seconds
             session.late = True
-            self.end(session, f"Spark did not start within {seconds:g} s; the log says how far it came.")
+            what = f"it was at this: {session.phase}" if session.phase else "the log says how far it came."
+            self.end(session, f"Spark did not start within {seconds:g} s; {what}")
 
     # What happens to it
 
@@ -275,8 +281,9 @@ class Sessions:
         if session.ended.is_set():
             return
         if session.state is not SessionState.SHUTTING_DOWN:
-            reason = session.reason or (ended.reason if failure else self._with_last_words(session, ended))
-            session.reason = with_exception(reason, failure)
+            told = None if ended.decisive else session.reason
+            reason = told or (ended.reason if failure else self._with_last_words(session, ended))
+            session.reason = reason if ended.decisive else with_exception(reason, failure)
             # What the backend saw, not the driver's own words: these may be anything its user wrote.
             log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
             self._metrics.died.labels(session.profile).inc()
