@@ -33,17 +33,17 @@ seccompProfile: {type: RuntimeDefault}
 {{ .Values.gateway.image.name }}:{{ .Values.gateway.image.tag }}
 {{- end }}
 
-{{- /* The Secret by which hub and gateway know each other. */}}
-{{- define "sparkyard.gatewaySecret" -}}
-{{ .Values.secrets.gateway | default "sparkyard-gateway" }}
-{{- end }}
-
 {{- /* The catalog as data; ends with a sentence where there is none. */}}
 {{- define "sparkyard.catalog" -}}
 {{- $text := required "catalog is empty: give your catalog by --set-file catalog=catalog.yaml" .Values.catalog }}
 {{- $data := fromYaml $text }}
 {{- if hasKey $data "Error" }}{{ fail (printf "catalog is not YAML; sparkyard-catalog check says more: %s" $data.Error) }}{{ end }}
 {{- if not $data.images }}{{ fail "catalog names no images; sparkyard-catalog check says more" }}{{ end }}
+{{- range $name, $team := $data.teams }}
+{{- if and $team.namespace (not (has $team.namespace $.Values.spark.namespaces)) }}
+{{- fail (printf "the catalog's team %s has the namespace %s, and spark.namespaces does not list it" $name $team.namespace) }}
+{{- end }}
+{{- end }}
 {{- toJson $data }}
 {{- end }}
 
