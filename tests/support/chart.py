@@ -86,4 +86,5 @@ class Chart:
 
     def refusal(self, **changed: Any) -> str:
         """Why the chart does not render."""
-        return self.run("template", "sparkyard", self.folder, "--values", self.values_file(changed), check=False)
+        file = self.values_file(changed)
+        return self.run("template", "sparkyard", self.folder, "--kube-version", "1.34.4", "--values", file, check=False)
