@@ -106,6 +106,9 @@ class ClusterHub:
         self.process.wait(timeout=60)
         for child in children:
             child.kill()
+        # The proxy goes with the hub here; on a cluster it is another's, and stays.
+        for left in ("traefik.toml", "traefik-rules.toml"):
+            (self.folder / left).unlink(missing_ok=True)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -123,7 +126,7 @@ class ClusterHub:
         """Ask for a server, and read the start page's events until it is up or given up."""
         answer = self.ask(session, **options)
         if answer.status_code not in (201, 202):
-            return Outcome(message=answer.json()["message"])
+            return Outcome(message=answer.json()["message"], html=answer.json()["message"])
         found = Outcome()
         progress = f"/hub/api/users/{session.name}/server/progress"
         with session.stream(progress, timeout=FAR) as events:
