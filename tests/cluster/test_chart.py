@@ -195,6 +195,17 @@ class Installed:
     namespace: str
     team: str
 
+    @property
+    def release(self) -> str:
+        """Its name: what a release makes for the whole cluster is named by it."""
+        return self.namespace
+
+    def uninstall(self) -> None:
+        self.chart.run(
+            "uninstall", self.release, "--namespace", self.namespace, "--wait", "--ignore-not-found",
+            kubeconfig=self.cluster.kubeconfig,
+        )  # fmt: skip
+
     def helm(self, command: str, **changed: Any) -> str:
         """Install or upgrade; what a test changes stays for the next."""
         values = merged(
@@ -202,7 +213,7 @@ class Installed:
             {"catalog": catalog_text("Small")} | changed,
         )
         return self.chart.run(
-            command, "sparkyard", self.chart.folder, "--namespace", self.namespace,
+            command, self.release, self.chart.folder, "--namespace", self.namespace,
             "--values", self.chart.values_file(values), "--wait", "--timeout", "9m",
             kubeconfig=self.cluster.kubeconfig,
         )  # fmt: skip
@@ -243,8 +254,11 @@ def installed(cluster: Cluster, chart: Chart) -> Iterator[Installed]:
             metadata = {"name": name, "namespace": namespace}
             cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
         release = Installed(cluster, chart, namespace, team)
-        release.helm("install")
-        yield release
+        try:
+            release.helm("install")
+            yield release
+        finally:
+            release.uninstall()
 
 
 def test_the_gateways_run_and_are_ready(installed: Installed) -> None:
@@ -279,14 +293,11 @@ def test_the_token_of_hub_and_gateway_stays_over_upgrades(installed: Installed) 
 def test_uninstalling_leaves_what_the_guide_says(installed: Installed) -> None:
     """The last of them: nothing of ours runs on, and nothing that is somebody's is gone."""
     cluster, namespace = installed.cluster, installed.namespace
-    installed.chart.run("uninstall", "sparkyard", "--namespace", namespace, "--wait", kubeconfig=cluster.kubeconfig)
+    installed.uninstall()
     cluster.until(lambda: cluster.get("pods", namespace=namespace), lambda found: not found["items"])
     left = {it["metadata"]["name"] for it in cluster.get("pvc", namespace=namespace)["items"]}
     assert left == {"state-sparkyard-gateway-0", "state-sparkyard-gateway-1"}
     assert cluster.get("secret", "sparkyard-gateway", namespace)["data"]["token"]
     assert cluster.get("networkpolicies", namespace=namespace)["items"] == []
-    assert not [
-        it["metadata"]["name"]
-        for it in cluster.get("validatingadmissionpolicies")["items"]
-        if it["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "sparkyard"
-    ]
+    policies = [it["metadata"]["name"] for it in cluster.get("validatingadmissionpolicies")["items"]]
+    assert not [name for name in policies if name.startswith(installed.release)]

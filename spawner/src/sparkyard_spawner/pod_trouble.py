@@ -123,7 +123,7 @@ def _no_image(shown: str, reason: str, said: str) -> Trouble:
         what = "there is none of that name, or the cluster may not fetch it"
         return Trouble(f"The image {shown} was not found: {what} ({found[0].lower()}). {TELL}")
     return Trouble(
-        f"The image {shown} could not be fetched: its registry does not answer as it should. Try again in a few minutes.",
+        f"The image {shown} could not be fetched: its registry does not answer as it should. Try again later.",
         lasting="image",
     )
 
