@@ -190,7 +190,7 @@ def image_of(pod: Object, container: str = DRIVER_CONTAINER) -> str:
 
 def running(pod: Object) -> bool:
     """Whether the driver's container runs."""
-    return bool(_state(pod, DRIVER_CONTAINER).get("running"))
+    return "running" in _state(pod, DRIVER_CONTAINER)
 
 
 def _container(pod: Object, name: str) -> Object:
