@@ -68,7 +68,7 @@ def phase(pod: Object) -> str:
     if waiting := state.get("waiting"):
         return _container_waits(pod, node, waiting.get("reason", ""), _cut(waiting.get("message")))
     return (
-        "The driver's pod runs; Spark is starting." if state.get("running") else f"The driver is going to node {node}."
+        "The driver's pod runs; Spark is starting." if "running" in state else f"The driver is going to node {node}."
     )
 
 
