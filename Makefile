@@ -10,10 +10,10 @@ SIDE_BY_SIDE := -n 3 --dist loadfile
 # `make test` tries what failed once more and names it (docs/decisions/0029-tried-once-more.md).
 ONCE_MORE := --reruns 1 --reruns-delay 2 -rfER
 
-.PHONY: help setup up down test check lint types imports unit contract local bench docs lock clean
+.PHONY: help setup up down test check lint types imports unit contract local cluster-up cluster-down cluster-test images bench docs lock clean
 
 help: ## List the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## Install everything that `make up` needs
 	@scripts/setup up
@@ -55,6 +55,15 @@ contract: setup-test ## The Livy contract and its clients
 
 local: setup-test ## The stories on this machine: real hub, real Spark, real Chromium
 	$(PYTEST) tests/local
+
+cluster-up: setup-test ## Start a real Kubernetes on this machine for the tests (root; docs/cluster.md)
+	@PYTHONPATH=tests $(VENV)/python -m support.cluster up
+
+cluster-down: setup-test ## Stop it (FORGET=1 removes its images and logs too)
+	@PYTHONPATH=tests $(VENV)/python -m support.cluster $(if $(FORGET),forget,down)
+
+cluster-test: setup-test ## The tests on that Kubernetes
+	$(PYTEST) tests/cluster
 
 bench: setup-test ## Speed and memory, as ratios measured in one run
 	PYTHONPATH=tests $(VENV)/python -m load.bench

@@ -1,0 +1,117 @@
+"""Image archives: two small ones made without a builder, and loading any archive into a cluster.
+
+Busybox is both the sandbox of every pod and what the tests run; CoreDNS is one static program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from support.cluster.place import Place
+from support.cluster.settings import COREDNS_IMAGE, PAUSE_IMAGE
+from support.cluster.telling import fail
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), mode
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def _layer(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str], folders: Mapping[str, int]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, mode in folders.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            archive.addfile(entry)
+        for name, (data, mode) in files.items():
+            _add(archive, name, data, mode)
+        for name, target in links.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            archive.addfile(entry)
+    return buffer.getvalue()
+
+
+def _write(path: Path, image: str, layer: bytes, config: dict[str, Any]) -> Path:
+    """An archive as `docker save` writes it."""
+    described = json.dumps(
+        {
+            "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+            "os": "linux",
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        }
+    ).encode()
+    name = f"{hashlib.sha256(described).hexdigest()}.json"
+    with tarfile.open(path, "w") as archive:
+        _add(archive, name, described)
+        _add(archive, "layer.tar", layer)
+        _add(
+            archive,
+            "manifest.json",
+            json.dumps([{"Config": name, "RepoTags": [image], "Layers": ["layer.tar"]}]).encode(),
+        )
+    return path
+
+
+def busybox(path: Path) -> Path:
+    """The sandbox image, with every tool of busybox."""
+    program = Path("/usr/bin/busybox")
+    tools = subprocess.run([program, "--list"], capture_output=True, check=True, text=True).stdout.split()
+    layer = _layer(
+        {
+            "bin/busybox": (program.read_bytes(), 0o755),
+            "etc/passwd": (b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", 0o644),
+            "etc/group": (b"root:x:0:\nnogroup:x:65534:\n", 0o644),
+        },
+        {f"bin/{tool}": "busybox" for tool in tools if tool != "busybox"},
+        {"bin": 0o755, "etc": 0o755, "tmp": 0o1777},
+    )
+    return _write(path, PAUSE_IMAGE, layer, {"Env": ["PATH=/bin"], "Cmd": ["sleep", "infinity"]})
+
+
+def coredns(path: Path, program: Path) -> Path:
+    """CoreDNS, as its own image has it."""
+    layer = _layer({"coredns": (program.read_bytes(), 0o755)}, {}, {})
+    return _write(path, COREDNS_IMAGE, layer, {"Entrypoint": ["/coredns"]})
+
+
+def load(place: Place, archive: Path) -> None:
+    """Load an archive (docker's or OCI's) into the cluster, where its image's name is then known."""
+    done = subprocess.run(
+        ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io", "images", "import", str(archive)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        fail(
+            f"{archive} could not be loaded into the cluster {place.name}: {done.stderr.strip() or done.stdout.strip()}"
+        )
+
+
+def images(place: Place) -> set[str]:
+    """The names of the images that the cluster has."""
+    done = subprocess.run(
+        ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io", "images", "list", "--quiet"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(done.stdout.split())
+
+
+def remove_containers(place: Place) -> None:
+    """Forget the containers of an earlier run of this cluster: their processes ended with it, its images stay."""
+    containerd = ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io", "containers"]
+    left = subprocess.run([*containerd, "list", "--quiet"], capture_output=True, text=True, check=True).stdout.split()
+    if left:
+        subprocess.run([*containerd, "delete", *left], capture_output=True, check=True)
