@@ -38,7 +38,7 @@ _DISRUPTIONS = {
 }
 _NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 _FOR_GOOD = re.compile(
-    r"not found|does not exist|no such|denied|unauthori[sz]ed|forbidden|manifest unknown|no match for platform",
+    r"not found|does not exist|denied|unauthori[sz]ed|forbidden|manifest unknown|no match for platform",
     re.IGNORECASE,
 )
 _DRIVER_OOM = "Bring less into the driver, or raise driverMemory."
