@@ -137,7 +137,8 @@ class KubernetesSpawner(CatalogSpawnerMixin, KubeSpawner):  # type: ignore[misc]
     async def _first(self, starting: "asyncio.Future[str]", watching: "asyncio.Future[Trouble]") -> str:
         """Where the server is, as soon as it runs; StartFailed as soon as it is known that it won't."""
         limit = self.start_timeout - min(20.0, self.start_timeout / 4)  # JupyterHub's own limit can't say why
-        await asyncio.wait({starting, watching}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {starting, watching}
+        await asyncio.wait(both, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             return await self._explained(starting)
         if watching.done():

@@ -40,7 +40,7 @@ class Trouble:
 
     message: str
     lasting: Literal["final", "room", "image"] = "final"
-    """`final` does not pass by waiting; `room` may, as others stop or nodes come; `image` may, as a registry is back."""
+    """`final` does not pass; `room` may, as others stop or nodes come; `image` may, when its registry is back."""
     container: str | None = None
     """Whose log says more."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from support.cluster import archives, binaries, lifecycle, machine
+from support.cluster import archives, binaries, images, lifecycle, machine
 from support.cluster.place import Place, name_of
 from support.cluster.telling import fail, say
 
 
-def main() -> None:
-    """Do what the command line says."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m support.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start the cluster of this clone, or of CLUSTER=name")
@@ -21,30 +21,60 @@ def main() -> None:
     commands.add_parser("status", help="say whether it is up, and where its kubeconfig is")
     commands.add_parser("check", help="say whether this machine can run one")
     commands.add_parser("load", help="load image archives").add_argument("archive", type=Path, nargs="+")
+    commands.add_parser("images", help="build the project's images and load them").add_argument("image", nargs="*")
     build = commands.add_parser("build", help="build programs into the cache and print where they are")
     build.add_argument("module", choices=sorted(binaries.ALL), nargs="+")
-    arguments = parser.parse_args()
-    place = Place(name_of())
-    if arguments.command == "up":
-        lifecycle.up(place)
-        print(place.kubeconfig)
-    elif arguments.command in {"down", "forget"}:
-        (lifecycle.down if arguments.command == "down" else lifecycle.forget)(place)
-    elif arguments.command == "status":
-        if not lifecycle.is_ready(place):
-            fail(f"the cluster {place.name} is not up; `make cluster-up` starts it")
-        say(f"{place.name} is up; this machine is {lifecycle.addresses_of(place).host} to its pods")
-        print(place.kubeconfig)
-    elif arguments.command == "check":
-        found = machine.obstacles()
-        print("\n".join(found) or "a cluster can run here")
-        sys.exit(1 if found else 0)
-    elif arguments.command == "load":
-        for archive in arguments.archive:
-            archives.load(place, archive)
-    elif arguments.command == "build":
-        for module in arguments.module:
-            print(binaries.built(binaries.ALL[module]))
+    return parser
+
+
+def _up(place: Place, _arguments: argparse.Namespace) -> None:
+    lifecycle.up(place)
+    print(place.kubeconfig)
+
+
+def _status(place: Place, _arguments: argparse.Namespace) -> None:
+    if not lifecycle.is_ready(place):
+        fail(f"the cluster {place.name} is not up; `make cluster-up` starts it")
+    say(f"{place.name} is up; this machine is {lifecycle.addresses_of(place).host} to its pods")
+    print(place.kubeconfig)
+
+
+def _check(_place: Place, _arguments: argparse.Namespace) -> None:
+    found = machine.obstacles()
+    print("\n".join(found) or "a cluster can run here")
+    sys.exit(1 if found else 0)
+
+
+def _load(place: Place, arguments: argparse.Namespace) -> None:
+    for archive in arguments.archive:
+        archives.load(place, archive)
+
+
+def _images(place: Place, arguments: argparse.Namespace) -> None:
+    images.build_and_load(place, arguments.image or images.IMAGES, is_up=lifecycle.is_ready(place))
+
+
+def _build(_place: Place, arguments: argparse.Namespace) -> None:
+    for module in arguments.module:
+        print(binaries.built(binaries.ALL[module]))
+
+
+COMMANDS: dict[str, Callable[[Place, argparse.Namespace], None]] = {
+    "up": _up,
+    "down": lambda place, _arguments: lifecycle.down(place),
+    "forget": lambda place, _arguments: lifecycle.forget(place),
+    "status": _status,
+    "check": _check,
+    "load": _load,
+    "images": _images,
+    "build": _build,
+}
+
+
+def main() -> None:
+    """Do what the command line says."""
+    arguments = _parser().parse_args()
+    COMMANDS[arguments.command](Place(name_of()), arguments)
 
 
 if __name__ == "__main__":

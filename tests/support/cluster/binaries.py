@@ -103,8 +103,8 @@ def key(source: Source, go: str) -> str:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One build at a time on this machine: the second one finds the first one's programs."""
+def alone_on_machine(lock: Path) -> Iterator[None]:
+    """One build at a time on this machine: the second one finds what the first one built."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:
         try:
@@ -119,7 +119,7 @@ def built(source: Source) -> Path:
     """The folder that holds the source's programs; builds them where the cache has none."""
     folder = cache() / "binaries" / f"{source.name}-{key(source, go_version())}"
     if not folder.is_dir():
-        with _alone(folder.with_suffix(".lock")):
+        with alone_on_machine(folder.with_suffix(".lock")):
             if not folder.is_dir():
                 _build(source, folder)
     return folder

@@ -1,0 +1,195 @@
+"""The project's images, built for a test cluster from their own Dockerfiles, on a base of Debian's packages.
+
+`make images` builds those that are named, or all, and loads them where the cluster is up. An archive's place in the
+cache is named by everything that decides its content, so an image that has not changed costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from support.cluster import archives, machine
+from support.cluster.binaries import alone_on_machine, cache
+from support.cluster.place import ROOT, Place
+from support.cluster.telling import Step, fail, say
+
+SUITE = "bookworm"
+BASE = "localhost/sparkyard-base:12"
+# How this machine's clients find the registries: mounted while an image is built, and never part of it.
+CLIENTS = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/uv", "/etc/apt/sources.list", "/etc/apt/sources.list.d")
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """One image: its name in the cluster, its Dockerfile's folder, its lock and the folders of ours in it."""
+
+    name: str
+    folder: str
+    packages: str
+    ours: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        return self.packages
+
+    def inputs(self) -> list[Path]:
+        """Every file that decides what is in it."""
+        files = [ROOT / "images" / "venv.sh", ROOT / "requirements/bootstrap.txt"]
+        files.append(ROOT / f"requirements/images/{self.packages}.txt")
+        for folder in (f"images/{self.folder}", *self.ours):
+            files += (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return sorted(files)
+
+
+IMAGES = {
+    image.short: image
+    for image in (
+        Image("sparkyard/spark:3.5", "spark", "spark-3.5"),
+        Image("sparkyard/spark:3.5-pandas-2.1", "spark", "spark-3.5-pandas-2.1"),
+        Image("sparkyard/spark:4.1", "spark", "spark-4"),
+        Image("sparkyard/notebook:0.1", "notebook", "notebook", ("sparkmagic_config",)),
+        Image("sparkyard/notebook-science:0.1", "notebook", "notebook-science", ("sparkmagic_config",)),
+        Image("sparkyard/hub:0.1", "hub", "hub", ("catalog", "spawner", "hub")),
+        Image("sparkyard/gateway:0.1", "gateway", "gateway", ("catalog", "gateway")),
+    )
+}
+
+
+def _buildah(*arguments: str) -> list[str]:
+    # A store of its own: a cache like the others, which can be removed without harm to anybody's images.
+    places = ["--root", str(cache() / "containers"), "--runroot", "/run/sparkyard-containers"]
+    return ["nice", "buildah", *places, "--storage-driver", "overlay", *arguments]
+
+
+def _run(command: Iterable[str], step: Step, what: str, log: Path, environment: dict[str, str] | None = None) -> None:
+    """Run one long command; its output goes to the log, its last words to whoever waits where it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        try:
+            while True:
+                try:
+                    code = process.wait(timeout=1)
+                    break
+                except subprocess.TimeoutExpired:
+                    words = log.read_text(errors="replace").splitlines()
+                    step.goes_on(words[-1][:80] if words else "")
+        except BaseException:
+            os.killpg(process.pid, 15)
+            process.wait()
+            raise
+    if code != 0:
+        tail = "\n".join(f"  {line[:300]}" for line in log.read_text(errors="replace").splitlines()[-12:])
+        fail(f"{what} failed; its last words (all of them in {log}):\n{tail}")
+
+
+def base() -> str:
+    """A Debian from this machine's own package sources: the base of every image here. Gives its id."""
+    present = subprocess.run(
+        _buildah("images", "--quiet", "--no-trunc", BASE), capture_output=True, text=True, check=False
+    ).stdout.split()
+    if present:
+        return present[0]
+    with alone_on_machine(cache() / "images" / "base.lock"), Step("making a Debian to build images on (once)") as step:
+        tree = cache() / "images" / "debian"
+        shutil.rmtree(tree, ignore_errors=True)
+        command = ["nice", "debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(tree), _mirror()]
+        _run(command, step, "debootstrap", cache() / "images" / "debootstrap.log")
+        for left in ("var/cache/apt/archives", "var/lib/apt/lists"):
+            shutil.rmtree(tree / left, ignore_errors=True)
+            (tree / left / "partial").mkdir(parents=True)
+        subprocess.run(_buildah("rm", "sparkyard-base"), capture_output=True, check=False)
+        for arguments in (
+            ["from", "--name", "sparkyard-base", "scratch"],
+            ["copy", "--quiet", "sparkyard-base", str(tree), "/"],
+            ["config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "sparkyard-base"],
+            ["commit", "--quiet", "--rm", "sparkyard-base", BASE],
+        ):
+            _run(_buildah(*arguments), step, f"buildah {arguments[0]}", cache() / "images" / "base.log")
+        shutil.rmtree(tree)
+    return base()
+
+
+def _mirror() -> str:
+    """Where this machine gets its Debian packages from, by its own settings."""
+    shown = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)"], capture_output=True, text=True, check=True
+    )
+    sites = [
+        site for site, _, codename in (line.partition(" ") for line in shown.stdout.splitlines()) if codename == SUITE
+    ]
+    if not sites:
+        fail(
+            f"images are built on Debian {SUITE} here, and apt has no source for it: add one to /etc/apt/sources.list.d"
+        )
+    return sites[0]
+
+
+def archive(image: Image) -> Path:
+    """The image's archive; built where the cache has none."""
+    machine.install(machine.IMAGE_PACKAGES)
+    on = base()
+    digest = hashlib.sha256(f"{on} {image} {platform.machine()}".encode())
+    for path in image.inputs():
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    folder = cache() / "images"
+    found = folder / f"{image.short}-{digest.hexdigest()[:16]}.tar"
+    with alone_on_machine(folder / f"{image.short}.lock"):
+        if not found.exists():
+            _build(image, found)
+            for old in folder.glob(f"{image.short}-{'[0-9a-f]' * 16}.tar"):
+                if old != found:
+                    old.unlink()
+    return found
+
+
+def _build(image: Image, into: Path) -> None:
+    with Step(f"building the image {image.name}") as step:
+        mounts = [argument for path in CLIENTS if Path(path).exists() for argument in ("--volume", f"{path}:{path}:ro")]
+        _run(
+            _buildah(
+                "build", "--layers", "--isolation", "chroot", "--network", "host", *mounts,
+                "--build-arg", f"BASE={BASE}", "--build-arg", f"PACKAGES={image.packages}",
+                "--file", f"images/{image.folder}/Dockerfile", "--tag", image.name, ".",
+            ),
+            step, f"building {image.name}", into.with_suffix(".log"),
+        )  # fmt: skip
+        part = into.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        _run(
+            _buildah("push", "--quiet", image.name, f"docker-archive:{part}:{image.name}"),
+            step, f"writing {into}", into.with_suffix(".push.log"),
+        )  # fmt: skip
+        part.rename(into)
+
+
+def load(place: Place, image: Image) -> None:
+    """Have the image in the cluster, as the cache has it now."""
+    path = archive(image)
+    mark = place.folder / "containerd" / f"loaded-{image.short}"
+    if mark.exists() and mark.read_text() == path.name:
+        return
+    with Step(f"loading {image.name} into the cluster {place.name}"):
+        archives.load(place, path)
+    mark.write_text(path.name)
+
+
+def build_and_load(place: Place, names: Iterable[str], *, is_up: bool) -> None:
+    """What `make images` does."""
+    for name in names:
+        if name not in IMAGES:
+            fail(f"there is no image {name}; there are {', '.join(IMAGES)}")
+        if is_up:
+            load(place, IMAGES[name])
+        else:
+            say(f"{IMAGES[name].name} is in {archive(IMAGES[name])}")

@@ -1,0 +1,145 @@
+"""A running cluster as tests use it: this machine's own, or the user's with SPARKYARD_CLUSTER=existing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from support.cluster import binaries, images, lifecycle
+from support.cluster.place import Place, name_of
+from support.cluster.telling import fail
+
+PATIENCE_SECONDS = 180.0
+TOOLS = "localhost/busybox:1"
+# What the level `restricted` of Pod Security asks of a container.
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "runAsUser": 65534,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+class RefusedError(Exception):
+    """The API server's refusal, in its words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster and the address of this machine to its pods; `place` where it is one of ours."""
+
+    kubeconfig: Path
+    host: str
+    place: Place | None = None
+
+    def kubectl(self, *arguments: str, standard_input: str | None = None) -> str:
+        """What kubectl prints; what it complains of is raised."""
+        done = subprocess.run(
+            [str(binaries.program("kubectl")), "--kubeconfig", str(self.kubeconfig), *arguments],
+            input=standard_input, stdin=None if standard_input is not None else subprocess.DEVNULL,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RefusedError(done.stderr.strip() or done.stdout.strip())
+        return done.stdout
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Make or change objects."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", standard_input=json.dumps(listed))
+
+    def get(self, kind: str, name: str = "", namespace: str = "default", **labels: str) -> dict[str, Any]:
+        """An object, or the list of those with the labels."""
+        selector = ["-l", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
+        named = [name] if name else []
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, *named, "-n", namespace, *selector, "-o", "json"))
+        return found
+
+    def delete(self, kind: str, name: str, namespace: str = "default") -> None:
+        """Delete an object and wait until it is gone."""
+        self.kubectl("delete", kind, name, "-n", namespace, "--ignore-not-found", "--wait", "--timeout=120s")
+
+    @contextlib.contextmanager
+    def namespace(self, **labels: str) -> Iterator[str]:
+        """A namespace of the test's own."""
+        name = f"test-{secrets.token_hex(4)}"
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        try:
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+    def run_pod(self, namespace: str, name: str, *command: str, ready: bool = True, **spec: Any) -> dict[str, Any]:
+        """A pod of busybox's tools, running when it is given back; `labels` are the pod's, the rest is its spec's."""
+        labels = spec.pop("labels", {"app": name})
+        container = {"name": "main", "image": TOOLS, "command": list(command) or ["sleep", "infinity"]}
+        container |= {"securityContext": RESTRICTED} | spec.pop("container", {})
+        described = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [container],
+                "automountServiceAccountToken": False,
+            }
+            | spec,
+        }
+        self.apply(described)
+        if not ready:
+            return described
+        return self.until(lambda: self.get("pod", name, namespace), lambda pod: pod["status"].get("phase") == "Running")
+
+    def inside(self, namespace: str, pod: str, *command: str) -> str:
+        """What a command in a pod prints; its failure is raised."""
+        return self.kubectl("exec", "-n", namespace, pod, "--", *command)
+
+    def until(
+        self,
+        look: Callable[[], dict[str, Any]],
+        condition: Callable[[dict[str, Any]], object],
+        seconds: float = PATIENCE_SECONDS,
+    ) -> dict[str, Any]:
+        """What is seen, as soon as the condition holds for it; a missing object is looked for again."""
+        end = time.monotonic() + seconds
+        seen: object = None
+        while True:
+            with contextlib.suppress(RefusedError):
+                seen = found = look()
+                if condition(found):
+                    return found
+            assert time.monotonic() < end, f"within {seconds:.0f} s it did not become true; last seen: {seen}"
+            time.sleep(0.2)
+
+    def load(self, image: str) -> str:
+        """Have one of the project's images (`images.IMAGES`) in the cluster; its name for pods."""
+        if self.place is not None:
+            images.load(self.place, images.IMAGES[image])
+        return images.IMAGES[image].name
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Cluster]:
+    """The cluster to test on: found up and left up, or started and stopped."""
+    if os.environ.get("SPARKYARD_CLUSTER") == "existing":
+        if not os.environ.get("KUBECONFIG"):
+            fail("SPARKYARD_CLUSTER=existing needs KUBECONFIG, the file that says which cluster")
+        yield Cluster(Path(os.environ["KUBECONFIG"]), os.environ.get("SPARKYARD_CLUSTER_HOST", ""))
+        return
+    place = Place(name_of())
+    was_up = lifecycle.is_ready(place)
+    lifecycle.up(place)
+    try:
+        yield Cluster(place.kubeconfig, lifecycle.addresses_of(place).host, place)
+    finally:
+        if not was_up:
+            lifecycle.down(place)
