@@ -7,6 +7,7 @@ knows the cluster by a token of its service account, so that a right that the ch
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import secrets
 import time
@@ -73,6 +74,7 @@ class PodsGateway(RunningGateway):
         super().__init__(folder, hub_url, *options)
         self.cluster = cluster
         self.namespace = namespace
+        self.own_kubeconfig = folder / "gateway.kubeconfig"
 
     @property
     def url(self) -> str:
@@ -153,6 +155,10 @@ class PodsGateway(RunningGateway):
         found: list[dict[str, Any]] = self.cluster.get(kind, namespace=self.namespace, **labels)["items"]
         return found
 
+    def as_gateway(self, *arguments: str) -> str:
+        """What kubectl prints for the gateway's own account."""
+        return dataclasses.replace(self.cluster, kubeconfig=self.own_kubeconfig).kubectl(*arguments)
+
     def driver_pod(self, session: int) -> dict[str, Any]:
         """A session's driver."""
         (pod,) = self.pods(session, "driver")
@@ -170,7 +176,16 @@ def apply_chart(cluster: Cluster, folder: Path, hub: str, namespaces: list[str])
     changed = {"spark": {"namespaces": namespaces}}
     chosen = [word for name in GATEWAYS_RIGHTS for word in ("--show-only", name)]
     text = chart.run(
-        "template", hub, chart.folder, "--namespace", hub, "--values", chart.values_file(changed), *chosen
+        "template",
+        hub,
+        chart.folder,
+        "--namespace",
+        hub,
+        "--kube-version",
+        "1.34.4",
+        "--values",
+        chart.values_file(changed),
+        *chosen,
     )
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", standard_input=text)
     cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "gateway", "namespace": hub}})
