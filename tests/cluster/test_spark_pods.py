@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.cluster.using import Cluster, Refused
+from support.cluster.using import Cluster, RefusedError
 from support.spark_pods import PodsGateway, decoded, running
 from support.waiting import until
 
@@ -372,5 +372,5 @@ def test_executors_come_and_go(spark):
 @pytest.mark.parametrize("what", ["get secrets", "get secrets/{pod}", "delete configmap/sparkyard-grants", "get nodes"])
 def test_the_gateway_itself_reads_no_secret(spark, session, what):
     command = what.format(pod=spark.driver_pod(session)["metadata"]["name"]).split()
-    with pytest.raises(Refused, match=r"(?i)forbidden"):
+    with pytest.raises(RefusedError, match=r"(?i)forbidden"):
         spark.as_gateway(*command, "-n", spark.namespace)

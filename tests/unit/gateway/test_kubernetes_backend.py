@@ -100,12 +100,12 @@ class ScriptedCluster:
             raise ClusterAway("the answer is lost")
         return copy.deepcopy(made)
 
-    async def replace(self, namespace: str, kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def merge(self, namespace: str, kind: str, name: str, change: dict[str, Any]) -> dict[str, Any]:
         self._answer()
         if (namespace, kind, name) not in self.objects:
             raise ClusterRefused(404, f"{name} not found")
-        self.objects[namespace, kind, name] = copy.deepcopy(body)
-        return body
+        self.objects[namespace, kind, name].update(copy.deepcopy(change))
+        return change
 
     async def find(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
         self._answer()

@@ -22,6 +22,7 @@ WATCH_SECONDS = 300
 SILENCE_SECONDS = 45.0
 CONNECTIONS = 4000
 """One for each driver whose log is read, and a few more."""
+_CONTENT = {"PATCH": "application/merge-patch+json"}
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -58,9 +59,9 @@ class Cluster:
         """Make an object."""
         return await self._json("POST", _path(namespace, kind), body=body)
 
-    async def replace(self, namespace: str, kind: str, name: str, body: Object) -> Object:
-        """Put another content in its place."""
-        return await self._json("PUT", _path(namespace, kind, name), body=body)
+    async def merge(self, namespace: str, kind: str, name: str, change: Object) -> Object:
+        """Change what is named in it, and nothing else."""
+        return await self._json("PATCH", _path(namespace, kind, name), body=change)
 
     async def find(self, namespace: str, kind: str, name: str) -> Object | None:
         """The object of that name."""
@@ -154,7 +155,7 @@ class Cluster:
         try:
             return await client.call_api(
                 path, method, query_params=list((query or {}).items()), body=body,
-                header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                header_params={"Accept": "application/json", "Content-Type": _CONTENT.get(method, "application/json")},
                 auth_settings=["BearerToken"], _preload_content=False, _request_timeout=patience,
             )  # fmt: skip
         except (OSError, TimeoutError) as error:

@@ -79,8 +79,9 @@ class PodObjects:
                 raise
 
     async def _put_grants(self, namespace: str, granted: Object) -> None:
+        """The chart makes it, so that policies find it from the first pod on; without the chart it is made here."""
         try:
-            await self._cluster.replace(namespace, "configmaps", GRANTS, granted)
+            await self._cluster.merge(namespace, "configmaps", GRANTS, {"data": granted["data"]})
         except ClusterRefused as refused:
             if refused.status != 404:
                 raise
