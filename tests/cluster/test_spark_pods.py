@@ -208,7 +208,7 @@ def test_an_executor_as_spark_makes_it_is_let(spark, attacker):
             "mount empty folders",
         ),
         ("pod['spec']['volumes'].append({'name': 'p', 'persistentVolumeClaim': {'claimName': 'bobs'}})", "mount empty"),
-        ("pod['spec']['volumes'].append({'name': 'c', 'configMap': {'name': 'sparkyard-grants'}})", "mount empty"),
+        ("pod['spec']['volumes'].append({'name': 'c', 'configMap': {'name': 'kube-root-ca.crt'}})", "mount empty"),
         ("pod['spec']['hostNetwork'] = True", "share nothing with their node"),
         ("pod['spec']['hostPID'] = True", "share nothing with their node"),
         ("pod['spec']['containers'][0]['ports'] = [{'containerPort': 80, 'hostPort': 80}]", "no port of their node"),
@@ -257,7 +257,7 @@ def test_other_pods_are_refused(spark, attacker, change, words):
         ("POST", "/api/v1/namespaces/{namespace}/serviceaccounts/spark/token"),
         ("POST", "/api/v1/namespaces/{namespace}/pods/{pod}/exec?command=id"),
         ("PATCH", "/api/v1/namespaces/{namespace}/pods/{pod}"),
-        ("PUT", "/api/v1/namespaces/{namespace}/configmaps/sparkyard-grants"),
+        ("PUT", "/api/v1/namespaces/{namespace}/configmaps/kube-root-ca.crt"),
     ],
 )
 def test_a_drivers_token_opens_nothing_else(spark, attacker, method, path):
@@ -369,7 +369,7 @@ def test_executors_come_and_go(spark):
     spark.delete(number)
 
 
-@pytest.mark.parametrize("what", ["get secrets", "get secrets/{pod}", "delete configmap/sparkyard-grants", "get nodes"])
+@pytest.mark.parametrize("what", ["get secrets", "get secrets/{pod}", "delete configmap/kube-root-ca.crt", "get nodes"])
 def test_the_gateway_itself_reads_no_secret(spark, session, what):
     command = what.format(pod=spark.driver_pod(session)["metadata"]["name"]).split()
     with pytest.raises(RefusedError, match=r"(?i)forbidden"):

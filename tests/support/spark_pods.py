@@ -170,10 +170,10 @@ class PodsGateway(RunningGateway):
         return [each for each in found if each["metadata"]["labels"]["sparkyard/role"] == role]
 
 
-def apply_chart(cluster: Cluster, folder: Path, hub: str, namespaces: list[str]) -> None:
+def apply_chart(cluster: Cluster, folder: Path, hub: str, namespaces: list[str], catalog: str) -> None:
     """What the chart makes where drivers run, with the gateway's account in the namespace `hub`."""
     chart = Chart(folder, binaries.program("helm"))
-    changed = {"spark": {"namespaces": namespaces}}
+    changed = {"spark": {"namespaces": namespaces}, "catalog": catalog}
     chosen = [word for name in GATEWAYS_RIGHTS for word in ("--show-only", name)]
     text = chart.run(
         "template",
@@ -207,9 +207,9 @@ def running(cluster: Cluster, folder: Path, port: int) -> Iterator[PodsGateway]:
     """A gateway with namespaces of its own, and Ann of the crew."""
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     with cluster.namespace() as hub_namespace, cluster.namespace(**restricted) as namespace:
-        apply_chart(cluster, folder, hub_namespace, [namespace])
         catalog = folder / "catalog.yaml"
         catalog.write_text(CATALOG.replace("NAMESPACE", namespace))
+        apply_chart(cluster, folder, hub_namespace, [namespace], catalog.read_text())
         kubeconfig = kubeconfig_of(cluster, folder, hub_namespace, "gateway")
         with hub_stand_in.running() as hub:
             hub.admit(TOKEN, "ann", ("data-science",))

@@ -195,7 +195,7 @@ def build(settings: Settings) -> Gateway:
         ui_keys=ui_keys,
     )
     backends["livy"] = _upstream(settings, database, sessions)
-    backends["kubernetes"] = _cluster(settings, database, sessions, store, catalog, ui_keys)
+    backends["kubernetes"] = _cluster(settings, database, sessions, store, ui_keys)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
@@ -298,7 +298,7 @@ def _upstream(settings: Settings, database: Database, sessions: Sessions) -> Liv
 
 
 def _cluster(
-    settings: Settings, database: Database, sessions: Sessions, store: Store, catalog: CatalogFile, ui_keys: UiKeys
+    settings: Settings, database: Database, sessions: Sessions, store: Store, ui_keys: UiKeys
 ) -> KubernetesBackend:
     """The Kubernetes cluster; also where new sessions run elsewhere, for those that it still has."""
     authorities = settings.kubernetes_driver_ca_file
@@ -321,7 +321,7 @@ def _cluster(
         cluster,
         terms,
         settings.sessions_dir,
-        PodObjects(cluster, terms, lambda: catalog.catalog, ui_keys),
+        PodObjects(cluster, terms, ui_keys),
         partial(sessions.driver_ended, backend="kubernetes"),
         sessions.tell_phase,
         wanted,

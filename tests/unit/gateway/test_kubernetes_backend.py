@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sparkyard_catalog import load
 from sparkyard_gateway.backends import kubernetes, pod_log, pod_watch
 from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrder, Ended
 from sparkyard_gateway.backends.cluster import ClusterAway, ClusterRefused
@@ -19,7 +18,6 @@ from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms
 from support.waiting import until_async as until
 
-CATALOG = load(Path(__file__).parents[3] / "catalog.yaml")
 NAME = "sparkyard-n-7-1"
 RUNNING = {"phase": "Running", "podIP": "10.0.0.7", "containerStatuses": [{"name": "driver", "state": {"running": {}}}]}
 
@@ -100,13 +98,6 @@ class ScriptedCluster:
             raise ClusterAway("the answer is lost")
         return copy.deepcopy(made)
 
-    async def merge(self, namespace: str, kind: str, name: str, change: dict[str, Any]) -> dict[str, Any]:
-        self._answer()
-        if (namespace, kind, name) not in self.objects:
-            raise ClusterRefused(404, f"{name} not found")
-        self.objects[namespace, kind, name].update(copy.deepcopy(change))
-        return change
-
     async def find(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
         self._answer()
         return copy.deepcopy(self.objects.get((namespace, kind, name)))
@@ -172,7 +163,7 @@ class Here:
             self.cluster,  # type: ignore[arg-type]
             terms,
             self.folder,
-            PodObjects(self.cluster, terms, lambda: CATALOG),  # type: ignore[arg-type]
+            PodObjects(self.cluster, terms),  # type: ignore[arg-type]
             lambda number, why: self.ended.append((number, why)),
             lambda _number, phase: self.told.append(phase),
             wanted,
@@ -217,7 +208,7 @@ async def test_a_driver_is_a_pod_with_two_secrets_that_belong_to_it(here):
     assert (handle["namespace"], handle["pod"]) == ("spark", NAME)
     assert here.cluster.names("pods") == {NAME}
     assert here.cluster.names("secrets") == {NAME, f"{NAME}-executors"}
-    assert {"sparkyard-grants"} < here.cluster.names("configmaps")
+    assert len(here.cluster.names("configmaps")) == 1
     secret = here.cluster.objects["spark", "secrets", NAME]
     assert secret["metadata"]["ownerReferences"][0]["uid"] == handle["uid"]
 
@@ -255,18 +246,6 @@ async def test_a_lost_answer_does_not_make_a_second_pod(here):
     handle = await here.start()
     assert here.cluster.objects["spark", "pods", NAME]["metadata"]["uid"] == handle["uid"]
     assert here.cluster.names("secrets") == {NAME, f"{NAME}-executors"}
-
-
-async def test_grants_follow_the_catalog(here):
-    await here.start()
-    granted = here.cluster.objects["spark", "configmaps", "sparkyard-grants"]["data"]
-    assert granted["images"].split("\n") == [
-        "sparkyard/spark:3.5",
-        "sparkyard/spark:3.5-pandas-2.1",
-        "sparkyard/spark:4.1",
-    ]
-    assert granted["pinned-prefixes"] == "registry.example.com/data-science/"
-    assert granted["prefixes"] == ""
 
 
 # Watch

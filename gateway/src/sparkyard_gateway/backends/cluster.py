@@ -22,7 +22,6 @@ WATCH_SECONDS = 300
 SILENCE_SECONDS = 45.0
 CONNECTIONS = 4000
 """One for each driver whose log is read, and a few more."""
-_CONTENT = {"PATCH": "application/merge-patch+json"}
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -58,10 +57,6 @@ class Cluster:
     async def create(self, namespace: str, kind: str, body: Object) -> Object:
         """Make an object."""
         return await self._json("POST", _path(namespace, kind), body=body)
-
-    async def merge(self, namespace: str, kind: str, name: str, change: Object) -> Object:
-        """Change what is named in it, and nothing else."""
-        return await self._json("PATCH", _path(namespace, kind, name), body=change)
 
     async def find(self, namespace: str, kind: str, name: str) -> Object | None:
         """The object of that name."""
@@ -155,7 +150,7 @@ class Cluster:
         try:
             return await client.call_api(
                 path, method, query_params=list((query or {}).items()), body=body,
-                header_params={"Accept": "application/json", "Content-Type": _CONTENT.get(method, "application/json")},
+                header_params={"Accept": "application/json", "Content-Type": "application/json"},
                 auth_settings=["BearerToken"], _preload_content=False, _request_timeout=patience,
             )  # fmt: skip
         except (OSError, TimeoutError) as error:

@@ -67,9 +67,7 @@ def phase(pod: Object) -> str:
     state = _state(pod, DRIVER_CONTAINER)
     if waiting := state.get("waiting"):
         return _container_waits(pod, node, waiting.get("reason", ""), _cut(waiting.get("message")))
-    return (
-        "The driver's pod runs; Spark is starting." if "running" in state else f"The driver is going to node {node}."
-    )
+    return "The driver's pod runs; Spark is starting." if "running" in state else f"The driver is going to node {node}."
 
 
 def _container_waits(pod: Object, node: str, why: str, message: str) -> str:
