@@ -62,6 +62,9 @@ cluster-up: setup-test ## Start a real Kubernetes on this machine for the tests 
 cluster-down: setup-test ## Stop it (FORGET=1 removes its images and logs too)
 	@PYTHONPATH=tests $(VENV)/python -m support.cluster $(if $(FORGET),forget,down)
 
+images: setup-test ## Build the images on Debian's packages (IMAGES="hub spark-3.5"), load them where the cluster is up
+	@PYTHONPATH=tests $(VENV)/python -m support.cluster images $(IMAGES)
+
 cluster-test: setup-test ## The tests on that Kubernetes
 	$(PYTEST) tests/cluster
 

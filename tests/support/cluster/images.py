@@ -23,7 +23,7 @@ from support.cluster.telling import Step, fail, say
 SUITE = "bookworm"
 BASE = "localhost/sparkyard-base:12"
 # How this machine's clients find the registries: mounted while an image is built, and never part of it.
-CLIENTS = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/uv", "/etc/apt/sources.list", "/etc/apt/sources.list.d")
+CLIENTS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/uv", "/etc/apt/sources.list", "/etc/apt/sources.list.d")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,17 +8,21 @@ from support.cluster.place import Addresses
 from support.cluster.settings import COREDNS_IMAGE
 
 STORAGE_CLASS = "folders"
-COREFILE = """.:53 {
+# Two zones, because a query meets `template` before `kubernetes`.
+COREFILE = """cluster.local:53 in-addr.arpa:53 {
     errors
     health
     ready
     kubernetes cluster.local in-addr.arpa {
         pods insecure
-    }
-    template ANY ANY . {
-        rcode NXDOMAIN
+        ttl 5
     }
     cache 5
+}
+.:53 {
+    template ANY ANY {
+        rcode NXDOMAIN
+    }
 }
 """
 _LABELS = {"k8s-app": "kube-dns"}

@@ -49,7 +49,7 @@ class Cluster:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            raise RefusedError(done.stderr.strip() or done.stdout.strip())
+            raise RefusedError(f"{done.stderr.strip()}\n{done.stdout.strip()}".strip())
         return done.stdout
 
     def apply(self, *objects: dict[str, Any]) -> None:
