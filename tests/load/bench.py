@@ -3,8 +3,10 @@
 - A session from POST to idle, against a bare ``SparkSession.builder.getOrCreate()`` in a fresh Python, taken in turn.
 - ``1+1`` through raw HTTP, polled and waited for, and through our kernel in a notebook's place.
 - The gateway's memory with 1 and with 10 idle sessions.
+- The gateway under many sessions: `load.gateway`.
 
-Everything is real: the standalone hub, its tokens, the gateway, Spark. Exits 1 where a limit does not hold.
+Everything is real (the standalone hub, its tokens, the gateway, Spark), but the drivers of the last part. Exits 1 where
+a limit does not hold.
 """
 
 import os
@@ -17,6 +19,7 @@ import time
 import httpx
 from jupyter_client.manager import KernelManager
 
+from load import gateway as gateway_load
 from load.measure import Figure, print_table, resident_mib, spread, timed
 from support.hub_session import HubSession
 from support.standalone import Standalone, running
@@ -185,6 +188,7 @@ def main() -> int:
         memory_10 = resident_mib(stack.gateway_pid)
         figures.append(Figure("gateway's memory, 1 idle session", memory_1, "MiB", 120))
         figures.append(Figure("gateway's memory, each further session", (memory_10 - memory_1) / 9, "MiB", 2))
+    figures.extend(gateway_load.figures())
     print_table(figures)
     return 0 if all(figure.held for figure in figures) else 1
 

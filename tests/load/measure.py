@@ -1,5 +1,6 @@
 """Figures and their table: medians, percentiles, resident memory, and what each is held against."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +20,11 @@ class Figure:
     detail: str = ""
 
     @property
+    def share(self) -> str:
+        """How much of the limit it uses; nothing where the limit is nothing."""
+        return f"{self.value / self.limit:.0%}" if self.limit else ""
+
+    @property
     def held(self) -> bool:
         """Whether the figure is within its limit."""
         return self.value <= self.limit
@@ -31,7 +37,7 @@ def print_table(figures: list[Figure]) -> None:
     for figure in figures:
         measured, limit = (f"{number:.2f} {figure.unit}".strip() for number in (figure.value, figure.limit))
         verdict = "" if figure.held else "  OVER"
-        print(f"{figure.what:{width}}  {measured:>12}  {limit:>12}  {figure.value / figure.limit:>7.0%}{verdict}")
+        print(f"{figure.what:{width}}  {measured:>12}  {limit:>12}  {figure.share:>8}{verdict}")
         if figure.detail:
             print(f"{'':{width}}    {figure.detail}")
 
@@ -48,13 +54,18 @@ def timed(run: Callable[[], object], times: int, *, warm_up: int = 0) -> list[fl
     return seconds
 
 
+def percentile(values: list[float], percent: float) -> float:
+    """The value that so many percent of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
 def spread(seconds: list[float], *, scale: float = 1000, unit: str = "ms") -> str:
-    """Minimum, median, 95th percentile and maximum, in words."""
+    """Minimum, median, percentiles and maximum, in words."""
     ordered = sorted(value * scale for value in seconds)
-    p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
     return (
         f"{len(ordered)} runs: min {ordered[0]:.1f}, median {statistics.median(ordered):.1f}, "
-        f"p95 {p95:.1f}, max {ordered[-1]:.1f} {unit}"
+        f"p95 {percentile(ordered, 95):.1f}, p99 {percentile(ordered, 99):.1f}, max {ordered[-1]:.1f} {unit}"
     )
 
 

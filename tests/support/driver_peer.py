@@ -34,6 +34,8 @@ class DriverPeer:
         self.messages: list[Message] = []
         self.acknowledge = True
         self.refuse = False
+        self.send_to = ""  # another gateway's address, where this one is not the owner
+        self.welcome: dict[str, Any] = {}  # what else the welcome says
         self.headers: list[dict[str, str]] = []
         self._seen_seq = 0
         self._arrived = threading.Condition()
@@ -130,6 +132,10 @@ class DriverPeer:
         self.headers.append(dict(request.headers.raw_items()))
         if self.refuse or request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return _connection.respond(403, "no\n")
+        if self.send_to:
+            answer = _connection.respond(307, "there\n")
+            answer.headers["Location"] = self.send_to
+            return answer
         return None
 
     def _talk(self, line: ServerConnection) -> None:
@@ -145,7 +151,14 @@ class DriverPeer:
                     self._arrived.notify_all()
                 if message["t"] == "hello":
                     line.send(
-                        json.dumps({"t": "welcome", "acked": self._seen_seq if self.acknowledge else 0, "epoch": 1})
+                        json.dumps(
+                            {
+                                "t": "welcome",
+                                "acked": self._seen_seq if self.acknowledge else 0,
+                                "epoch": 1,
+                                **self.welcome,
+                            }
+                        )
                     )
                     self._line = line
                 elif "seq" in message and self.acknowledge:

@@ -15,9 +15,10 @@ import sys
 import time
 import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 HERE: dict[str, Any] = {}
 
@@ -27,18 +28,31 @@ class SimulatedDriver:
 
     def __init__(self, bootstrap: dict[str, Any]) -> None:
         self.bootstrap = bootstrap
-        self.journal: list[dict[str, Any]] = []
+        self.pid = os.getpid()
+        self.journal: list[dict[str, Any]] = []  # what was not acknowledged; the rest is forgotten, as by the real one
+        self.done: dict[int, dict[str, Any]] = {}
         self.sequence = 0
         self.known: dict[int, asyncio.Task[None]] = {}
         self.queue = asyncio.Lock()
         self.outbox: asyncio.Queue[str] = asyncio.Queue()
         self.acked = 0
         self.socket: Any = None
+        self.addresses: list[str] = []
+        self.learn(bootstrap.get("gateways", []))
+        self.term = 0
 
     def drop(self) -> None:
         """Lose the line, as a network does: SIGUSR1 has it happen."""
         if self.socket is not None:
             self.socket.transport.abort()
+
+    def forget(self, acked: int) -> None:
+        self.acked = max(self.acked, acked)
+        self.journal = [each for each in self.journal if each["seq"] > self.acked]
+
+    def learn(self, bases: list[str]) -> None:
+        path = urlsplit(self.bootstrap["url"]).path
+        self.addresses = list(dict.fromkeys([*(base + path for base in bases), self.bootstrap["url"]]))
 
     def say(self, **message: Any) -> None:
         self.outbox.put_nowait(json.dumps(message))
@@ -47,22 +61,36 @@ class SimulatedDriver:
         self.sequence += 1
         message["seq"] = self.sequence
         self.journal.append(message)
+        if message["t"] == "done":
+            self.done[message["statement"]] = message
         self.say(**message)
 
+    def leave(self) -> None:
+        """End at once."""
+        os._exit(0)
+
     async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drop)
         starting = asyncio.create_task(self.start())
         while True:
             headers = {
                 "Authorization": f"Bearer {self.bootstrap['token']}",
                 "Sparkyard-Epoch": str(self.bootstrap["epoch"]),
+                "Sparkyard-Term": str(self.term),
             }
+            self.addresses.append(self.addresses.pop(0))
             try:
-                async with connect(self.bootstrap["url"], additional_headers=headers, compression=None) as socket:
+                line = connect(self.addresses[-1], additional_headers=headers, compression=None)
+                line.process_redirect = lambda error: error  # as the real driver, it goes there by itself
+                async with line as socket:
                     await self.talk(socket)
-            except InvalidStatus:
-                sys.exit(3)
-            except (OSError, ConnectionClosed, TimeoutError):
+            except InvalidStatus as refused:
+                answer = refused.response
+                if answer.status_code == 307:
+                    self.addresses.insert(0, answer.headers["Location"])
+                    continue
+                if answer.status_code != 503:
+                    sys.exit(3)
+            except (OSError, ConnectionClosed, InvalidMessage, TimeoutError, EOFError):
                 pass
             await asyncio.sleep(0.05)
             if starting.done() and starting.exception():
@@ -84,15 +112,19 @@ class SimulatedDriver:
         )
 
     async def talk(self, socket: Any) -> None:
-        last = max((m["statement"] for m in self.journal if m["t"] == "done"), default=-1)
+        last = max(self.done, default=-1)
         hello = {"t": "hello", "session": self.bootstrap["session"], "epoch": self.bootstrap["epoch"]}
-        await socket.send(json.dumps({**hello, "pid": os.getpid(), "acked": self.acked, "last_done": last}))
+        await socket.send(json.dumps({**hello, "pid": self.pid, "acked": self.acked, "last_done": last}))
         welcome = json.loads(await socket.recv())
         assert welcome["t"] == "welcome"
+        if welcome["term"] < self.term:
+            return  # a gateway that was frozen, and does not know yet that it owns the session no more
+        self.term = welcome["term"]
+        self.learn(welcome["gateways"])
         self.outbox = asyncio.Queue()
+        self.forget(welcome["acked"])
         for message in self.journal:
-            if message["seq"] > welcome["acked"]:
-                self.say(**message)
+            self.say(**message)
 
         async def send() -> None:
             while True:
@@ -102,18 +134,21 @@ class SimulatedDriver:
         sender = asyncio.create_task(send())
         try:
             async for text in socket:
-                self.hear(json.loads(text))
+                message = json.loads(text)
+                if message["t"] == "gateways":
+                    self.learn(message["urls"])
+                else:
+                    self.hear(message)
         finally:
             sender.cancel()
 
-    def hear(self, message: dict[str, Any]) -> None:  # noqa: C901  a table of messages
+    def hear(self, message: dict[str, Any]) -> None:
         kind = message["t"]
         if kind == "execute":
             number = message["statement"]
             if number in self.known:
-                for each in self.journal:
-                    if each["t"] == "done" and each["statement"] == number:
-                        self.say(**each)
+                if number in self.done:
+                    self.say(**self.done[number])
                 return
             self.known[number] = asyncio.create_task(self.execute(number, message["code"]))
         elif kind == "cancel":
@@ -125,9 +160,9 @@ class SimulatedDriver:
         elif kind == "fetch":
             self.fetch(message)
         elif kind == "ack":
-            self.acked = max(self.acked, message["seq"])
+            self.forget(message["seq"])
         elif kind == "shutdown" and self.bootstrap["app_name"] != "deaf":
-            os._exit(0)
+            self.leave()
 
     def fetch(self, message: dict[str, Any]) -> None:
         # Of every statement it keeps "kept of N" as text; and it answers what it was not asked, as a hostile one may.
@@ -190,6 +225,12 @@ class SimulatedDriver:
         return "ok", output
 
 
+async def live(driver: SimulatedDriver) -> None:
+    """Be this driver, until it ends."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, driver.drop)
+    await driver.run()
+
+
 def run_batch(descriptor: int) -> None:
     """A batch without Spark: become the Python that runs its file."""
     with os.fdopen(descriptor) as file:
@@ -217,4 +258,4 @@ if __name__ == "__main__":
             read = json.load(file)
     print("the simulated driver is up", flush=True)
     HERE.update(os=os, bootstrap=read, sys=sys, __builtins__=__builtins__)
-    asyncio.run(SimulatedDriver(read).run())
+    asyncio.run(live(SimulatedDriver(read)))

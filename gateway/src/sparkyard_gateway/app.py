@@ -13,10 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.description import describe
 from sparkyard_gateway.errors import GatewayError, Shape
+from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.routes import (
     batches,
     driver,
@@ -80,6 +82,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
+    if gateway.forwarding is not None:
+        app.add_middleware(ToItsOwner, forwarding=gateway.forwarding)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1)
     app.add_middleware(Surroundings, prefix=gateway.settings.prefix, metrics=gateway.metrics)
     return app
@@ -90,6 +94,24 @@ def description(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         app.openapi_schema = describe(app, ROUTERS, BODIES)
     return app.openapi_schema
+
+
+class ToItsOwner:
+    """Around every request where several gateways run: it may be another one's to answer."""
+
+    def __init__(self, app: ASGIApp, forwarding: Forwarding) -> None:
+        self._app = app
+        self._forwarding = forwarding
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._forwarding.handle(self._app, scope, receive, send)
+        except GatewayError as error:
+            await render(error)(scope, receive, send)
 
 
 def render(error: GatewayError) -> Response:

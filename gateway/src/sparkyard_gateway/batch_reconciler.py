@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import structlog
 
@@ -9,10 +10,16 @@ from sparkyard_gateway.backends.base import BatchBackend
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.live_batch import LiveBatch
+from sparkyard_gateway.membership import Membership
+from sparkyard_gateway.store.batch_models import BatchRecord
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.times import now_ms
 
 HOUSEKEEPING_SECONDS = 60.0
+FAR = (
+    "The gateway on the machine where this batch ran has been away for too long, and nobody else can see what became "
+    "of it: its end is not known."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +28,14 @@ class BatchReconciler:
     """The sweep over batches."""
 
     def __init__(
-        self, settings: Settings, store: BatchStore, batches: Batches, backends: dict[str, BatchBackend]
+        self,
+        settings: Settings,
+        store: BatchStore,
+        batches: Batches,
+        backends: dict[str, BatchBackend],
+        membership: Membership | None = None,
     ) -> None:
+        self._membership = membership
         self._settings = settings
         self._store = store
         self._batches = batches
@@ -31,23 +44,30 @@ class BatchReconciler:
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
-        for record in await self._store.shown():
-            batch = LiveBatch.of(record)
-            self._batches.live[batch.id] = batch
-        unfinished = [each for each in self._batches.live.values() if not each.ended.is_set()]
+        await self.take_up([*await self._store.shown(), *await self._store.removed_and_running()])
+
+    async def take_up(self, records: Sequence[BatchRecord], far: frozenset[int] = frozenset()) -> None:
+        """Make these batches live, and see to their processes; `far` are those that ran where nobody here can look."""
+        self._store.lost.difference_update(each.id for each in records)
+        found = [LiveBatch.of(each) for each in records]
+        self._batches.live.update((each.id, each) for each in found if not each.removed)
+        unfinished = [each for each in found if not each.ended.is_set()]
         for batch in unfinished:
-            await self._take_up(batch)
-        for record in await self._store.removed_and_running():
-            batch = LiveBatch.of(record)
-            self._batches.running[batch.attempt] = batch
-            self._batches.end(batch, "The batch was deleted.")
+            if batch.id in far and batch.handle is not None:
+                self._batches.give_up(batch, FAR)
+            elif batch.removed:
+                self._batches.running[batch.attempt] = batch
+                self._batches.end(batch, "The batch was deleted.")
+            else:
+                await self._take_up(batch)
         if unfinished:
             log.info("batches_recovered", batches=len(unfinished))
 
     async def _take_up(self, batch: LiveBatch) -> None:
         backend = self._backends[batch.backend]
         if batch.handle is None:
-            self._batches.start(batch)
+            self._batches.running[batch.attempt] = batch
+            self._batches.start_again(batch)
             return
         self._batches.running[batch.attempt] = batch
         if await backend.adopt(batch.attempt, batch.handle) is None:
@@ -66,6 +86,8 @@ class BatchReconciler:
 
     async def sweep(self) -> None:
         """One round."""
+        if self._membership is not None and self._membership.suspended:
+            return  # whose the batches are, this gateway cannot tell
         now = now_ms()
         for batch in list(self._batches.live.values()):
             old = now - (batch.ended_at or now) > self._settings.batch_retention_seconds * 1000
@@ -73,10 +95,17 @@ class BatchReconciler:
                 self._batches.hide(batch)
         if time.monotonic() - self._housekept > HOUSEKEEPING_SECONDS:
             self._housekept = time.monotonic()
+            running = await self._running()
             for backend in self._backends.values():
                 await asyncio.to_thread(
                     backend.tidy,
                     self._settings.driver_log_limit_bytes,
                     self._settings.log_retention_seconds,
-                    frozenset(self._batches.running),
+                    running,
                 )
+
+    async def _running(self) -> frozenset[int]:
+        """The attempts that may still run, also those of other gateways that share the folder."""
+        if self._membership is not None:
+            return (await self._membership.living()).attempts
+        return frozenset(self._batches.running)

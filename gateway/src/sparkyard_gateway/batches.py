@@ -8,17 +8,19 @@ can tell an attempt that never began, which it starts again, from one that did, 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
+from sparkyard_gateway.admission import Room, duplicate
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend
+from sparkyard_gateway.batch_applications import look_for_application
+from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import Rejected
+from sparkyard_gateway.errors import Misdirected, Rejected, StoreUnavailable
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key, check_name
@@ -27,7 +29,7 @@ from sparkyard_gateway.starts import Starts
 from sparkyard_gateway.states import BatchState
 from sparkyard_gateway.store.batch_models import BatchEvent, NewBatch
 from sparkyard_gateway.store.batches import BatchStore
-from sparkyard_gateway.store.repository import DuplicateError
+from sparkyard_gateway.store.repository import DuplicateError, FullError, Limits
 from sparkyard_gateway.times import now_ms
 from sparkyard_gateway.wire import BatchRequest
 
@@ -37,10 +39,10 @@ LONGEST_START_SECONDS = 30.0
 """How long a batch that makes no Spark application counts as starting, for those who wait behind it."""
 BEGIN_SECONDS = 0.1
 """How often an adopted attempt is looked at until it is known whether it has begun."""
-LOOK_SECONDS = (0.3, 10.0)
-"""How often a batch is asked for its Spark application: at first, and in the end."""
 MOST_RESTARTS = 3
 """How often an attempt that never began is prepared anew before the batch is given up."""
+AGAIN_SECONDS = 1.0
+"""How long after the database gave no answer it is asked again."""
 LINES_TO_JUDGE = 400
 LAST_WORD_SECONDS = 1.0
 """How long after all processes are gone the word of their supervisor may take to be read."""
@@ -66,8 +68,13 @@ class Batches:
         self._catalog = catalog
         self._metrics = metrics
         self._starts = starts
+        limits = Limits(settings.max_batches, settings.max_batches_per_user)
+        self._room = Room("batches", limits, "wait for one, or delete it")
         self._creating: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BatchTasks()
+        # Where several run: the database counts, and none is begun or ended before it is surely one's own.
+        self.shared = False
+        self.until_held: Callable[[], Awaitable[None]] = _at_once
         self.live: dict[int, LiveBatch] = {}
         self.running: dict[int, LiveBatch] = {}
         """By attempt: every batch whose end was not seen, also those that were deleted."""
@@ -92,7 +99,7 @@ class Batches:
             if known is not None:
                 return known
         spec = await self.judge(caller, request)
-        self._check(caller, request.name)
+        self._room.check(request.name, caller.name, self.live.values(), self._creating)
         self._creating[caller.name] += 1
         try:
             return await self._create(caller, request, key, spec)
@@ -114,25 +121,16 @@ class Batches:
             created_at=now_ms(),
         )
         try:
-            number, attempt = await self._store.add(new, "created")
+            limits = self._room.limits if self.shared else None
+            number, attempt = await self._store.add(new, "created", limits)
+        except FullError as error:
+            raise self._room.full(everybody=str(error) == "all") from None
         except DuplicateError:
             known = await self._of_key(caller, key) if key is not None else None
             if known is not None:
                 return known
-            raise Rejected(f"Duplicate session name: {request.name}") from None
-        batch = LiveBatch(
-            id=number,
-            attempt=attempt,
-            owner=new.owner,
-            team=new.team,
-            name=new.name,
-            profile=new.profile,
-            backend=new.backend,
-            request=new.request,
-            spec=new.spec,
-            created_at=new.created_at,
-        )
-        self.live[number] = batch
+            raise duplicate(request.name) from None
+        batch = self.live[number] = LiveBatch.new(number, attempt, new)
         self._metrics.batches_created.labels(batch.profile).inc()
         log.info("batch_created", batch=number, user=batch.owner, profile=batch.profile)
         self.start(batch)
@@ -141,6 +139,9 @@ class Batches:
     async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
         """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
         check_name(request.name)
+        if self._settings.backend == "kubernetes":
+            # They run beside the gateway, and what runs there could act as the gateway.
+            raise Rejected("batches do not run on Kubernetes yet; run the same file from a session")
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
@@ -154,27 +155,36 @@ class Batches:
             return None
         batch = self.live.get(number)
         if batch is None or batch.removed:
+            if batch is None and await self._store.is_shown(number):
+                raise Misdirected(f"The batch {number} belongs to another gateway.", number)
             raise Rejected(f"The batch {number} that was created with this Idempotency-Key is gone")
         return batch
-
-    def _check(self, caller: Caller, name: str | None) -> None:
-        running = [each for each in self.live.values() if not each.state.ended and not each.removed]
-        mine = [each for each in running if each.owner == caller.name]
-        if name is not None and any(each.name == name for each in mine):
-            raise Rejected(f"Duplicate session name: {name}")
-        everybodys, most = len(running) + self._creating.total(), self._settings.max_batches
-        if most is not None and everybodys >= most:
-            raise Rejected(f"too many batches: this gateway runs at most {most} at a time")
-        most = self._settings.max_batches_per_user
-        if most is not None and len(mine) + self._creating[caller.name] >= most:
-            raise Rejected(f"too many batches: you may run at most {most} at a time; wait for one, or delete it")
 
     # Its run
 
     def start(self, batch: LiveBatch) -> None:
         """Run the batch's attempt, which has never begun."""
         self.running[batch.attempt] = batch
-        self._spawn(self._run(batch), f"batch-{batch.id}")
+        self._tasks.spawn(batch, self._run(batch), "batch")
+
+    def start_again(self, batch: LiveBatch) -> None:
+        """As `start`. Where several gateways run, as another attempt: a frozen one may yet prepare this one."""
+        if self.shared:
+            self._tasks.spawn(batch, self._start_anew(batch), "anew")
+        else:
+            self.start(batch)
+
+    async def _start_anew(self, batch: LiveBatch) -> None:
+        while not (batch.ending or batch.ended.is_set()):
+            try:
+                attempt = await self._store.add_attempt(batch.id, batch.attempt, now_ms())
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                self.running.pop(batch.attempt, None)
+                batch.attempt = attempt
+                self.start(batch)
+                return
 
     async def _run(self, batch: LiveBatch) -> None:
         try:
@@ -189,6 +199,9 @@ class Batches:
                 return
             if not await self._prepare(batch):
                 return
+            await self.until_held()
+            if batch.ending or batch.state.ended:
+                return
             now = now_ms()
             batch.state, batch.started_at = BatchState.RUNNING, now
             batch.say(None)
@@ -200,7 +213,9 @@ class Batches:
                 attempted={"started_at": now},
                 event=BatchEvent(at=now, batch_id=batch.id, event="started"),
             )
-            self._spawn(self._look_for_application(batch), f"application-of-{batch.id}")
+            self._tasks.spawn(
+                batch, look_for_application(batch, self._backends[batch.backend], self._store), "application-of"
+            )
             await batch.changed.wait_until(
                 lambda: batch.app_id is not None or batch.ending or batch.state is not BatchState.RUNNING,
                 LONGEST_START_SECONDS,
@@ -218,6 +233,9 @@ class Batches:
         finally:
             batch.launching = False
             batch.changed.fire()
+        if batch.moved:
+            await self._backends[batch.backend].abandon(batch.attempt, handle)
+            return False
         batch.handle = handle
         written = asyncio.Event()
         self._store.update_soon(batch.id, attempt=batch.attempt, attempted={"handle": handle}, written=written.set)
@@ -230,7 +248,7 @@ class Batches:
 
     def watch_adopted(self, batch: LiveBatch) -> None:
         """Follow an earlier gateway's attempt, whose process lives: it may not have begun yet, and never may."""
-        self._spawn(self._watch_adopted(batch), f"adopted-{batch.id}")
+        self._tasks.spawn(batch, self._watch_adopted(batch), "adopted")
 
     async def _watch_adopted(self, batch: LiveBatch) -> None:
         handle, backend = batch.handle, self._backends[batch.backend]
@@ -239,30 +257,15 @@ class Batches:
             await asyncio.sleep(BEGIN_SECONDS)
             if batch.ended.is_set() or batch.handle is not handle:
                 return
+            if self.shared and await backend.withhold(batch.attempt):
+                # Its gateway may be frozen, and hold it for ever. It never begins now: its end is seen next.
+                await backend.stop(batch.attempt, handle, 0)
+                return
         if batch.state is BatchState.STARTING:
             batch.state, batch.started_at = BatchState.RUNNING, batch.started_at or now_ms()
             batch.changed.fire()
         if batch.app_id is None:
-            await self._look_for_application(batch)
-
-    async def _look_for_application(self, batch: LiveBatch) -> None:
-        pause, longest = LOOK_SECONDS
-        handle = batch.handle
-        while handle is not None and batch.handle is handle and not batch.ended.is_set():
-            found = await self._backends[batch.backend].application(batch.attempt, handle)
-            if found is not None:
-                batch.app_id, batch.spark_ui = found.id, found.ui
-                batch.changed.fire()
-                self._store.update_soon(
-                    batch.id,
-                    attempt=batch.attempt,
-                    attempted={"app_id": found.id, "spark_ui": found.ui},
-                    event=BatchEvent(at=now_ms(), batch_id=batch.id, event="application", detail={"id": found.id}),
-                )
-                return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(batch.ended.wait(), pause)
-            pause = min(pause * 1.2, longest)
+            await look_for_application(batch, self._backends[batch.backend], self._store)
 
     # Its end
 
@@ -270,7 +273,7 @@ class Batches:
         """A backend saw an attempt's end."""
         batch = self.running.get(attempt)
         if batch is not None:
-            self._spawn(self._after_end(batch, end), f"ended-{batch.id}")
+            self._tasks.spawn(batch, self._after_end(batch, end), "ended")
 
     async def _after_end(self, batch: LiveBatch, end: AttemptEnd) -> None:
         if not end.began and not batch.ending and batch.restarts < MOST_RESTARTS:
@@ -280,7 +283,7 @@ class Batches:
                 batch.id, state=batch.state, attempt=batch.attempt, attempted={"handle": None, "started_at": None}
             )
             log.warning("batch_prepared_anew", batch=batch.id, user=batch.owner)
-            self.start(batch)
+            self.start_again(batch)
             return
         backend = self._backends[batch.backend]
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
@@ -292,7 +295,7 @@ class Batches:
 
     def _finish(self, batch: LiveBatch, state: BatchState, reason: str | None, code: int | None) -> None:
         """Nothing of it runs any more."""
-        if batch.ended.is_set():
+        if batch.ended.is_set() or batch.moved:
             return
         now = now_ms()
         batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now
@@ -327,7 +330,7 @@ class Batches:
                 batch.ending, batch.reason = True, reason
                 batch.changed.fire()
                 log.info("batch_ending", batch=batch.id, user=batch.owner, reason=reason)
-            batch.task = self._spawn(self._end(batch), f"end-{batch.id}")
+            batch.task = self._tasks.spawn(batch, self._end(batch), "end")
         return batch.task
 
     async def _end(self, batch: LiveBatch) -> None:
@@ -336,6 +339,9 @@ class Batches:
         backend = self._backends[batch.backend]
         # A process that is just being made has no handle yet to end it by.
         await batch.changed.wait_until(lambda: not batch.launching, self._settings.start_timeout_seconds)
+        await self.until_held()
+        if batch.moved:
+            return
         await backend.stop(batch.attempt, batch.handle, self._settings.stop_grace_seconds)
         if batch.handle is not None:
             with contextlib.suppress(TimeoutError):
@@ -362,6 +368,24 @@ class Batches:
         self.live.pop(batch.id, None)
         self._store.update_soon(batch.id, removed_at=now_ms())
 
+    # Another gateway's
+
+    def let_go(self) -> None:
+        """All batches are another gateway's now: nothing is written for them, begun or ended any more."""
+        batches = {each.id: each for each in (*self.live.values(), *self.running.values())}
+        self._store.lost.update(batches)
+        self.live.clear()
+        self.running.clear()
+        self._tasks.let_go()
+        for batch in batches.values():
+            batch.moved = True
+            batch.changed.close()
+            self._tasks.spawn(batch, self._backends[batch.backend].let_go(batch.attempt), "let-go")
+
+    def give_up(self, batch: LiveBatch, reason: str) -> None:
+        """Nobody will ever see how it ends."""
+        self._finish(batch, BatchState.DEAD, reason, None)
+
     async def log_page(self, batch: LiveBatch, first: int, size: int) -> tuple[int, int, list[str]]:
         """A page of the log of its last attempt."""
         return await self._backends[batch.backend].log_page(batch.attempt, first, size)
@@ -370,13 +394,6 @@ class Batches:
         """The end of that log."""
         return self._backends[batch.backend].log_tail(batch.attempt, lines)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("task_failed", task=task.get_name(), exc_info=task.exception())
+async def _at_once() -> None:
+    """With one gateway there is no doubt."""

@@ -73,7 +73,9 @@ class Claims:
         if request.driver != self._digest:
             # It may work all the same: both speak the same protocol. The operator should still bring it up to date.
             log.warning("driver_file_differs", session=session.id, theirs=request.driver, ours=self._digest)
-        return submission.bootstrap(order(session, "", self._settings, self._sessions.driver_url))
+        return submission.bootstrap(
+            order(session, "", self._settings, self._sessions.driver_url, self._sessions.gateways())
+        )
 
     async def _take(self, session: LiveSession, token: str) -> None:
         # In memory first: a second claim that comes while the first is being written is a second claim.

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
         "The same application is served at / as well.",
     )
     driver_url: str | None = Field(
-        None, description="How drivers reach this gateway, such as ws://gateway:8711. Default: ws://<host>:<port>."
+        None,
+        description="How drivers reach this gateway, and no other, such as ws://10.0.0.7:8711. "
+        "Default: ws://<host>:<port>.",
     )
 
     hub_api_url: str = Field("http://127.0.0.1:8081/hub/api", description="JupyterHub's API as seen from here.")
@@ -76,7 +78,20 @@ class Settings(BaseSettings):
     database_wait_seconds: Annotated[float, Field(ge=0)] = Field(
         60.0, description="How long a gateway that starts waits for a database server that does not answer yet."
     )
-    instance: str = Field("gateway", description="This gateway's name among several on one database.")
+    instance: str = Field(
+        "gateway",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="This gateway's name among several on one PostgreSQL: each needs one of its own, the same at each "
+        "start.",
+    )
+    peer_url: str | None = Field(
+        None,
+        description="How other gateways on the same database reach this one, such as http://10.0.0.7:8711. "
+        "Default: http://<host>:<port>.",
+    )
+    lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
+        15.0, description="After how long without a sign of life a gateway's sessions are taken over by another."
+    )
 
     backend: Literal["local", "livy", "kubernetes"] = Field(
         "local",

@@ -37,7 +37,12 @@ from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
 from sparkyard_gateway.driver_file import write_driver_file
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
+from sparkyard_gateway.elsewhere import Elsewhere
+from sparkyard_gateway.forwarding import Forwarding
+from sparkyard_gateway.handover import Handover
 from sparkyard_gateway.history import History
+from sparkyard_gateway.holdings import BatchHolding, SessionHolding
+from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
 from sparkyard_gateway.pieces import Pieces
@@ -49,6 +54,8 @@ from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database, database_url
+from sparkyard_gateway.store.engines import is_sqlite
+from sparkyard_gateway.store.gateways import GatewayRows
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.ui_keys import UiKeys
 
@@ -86,13 +93,23 @@ class Gateway:
     page_tokens: Seal | None
     browser_login: BrowserLogin | None
     spark_ui: SparkUi | None
+    membership: Membership | None
+    forwarding: Forwarding | None
+    elsewhere: Elsewhere | None
     closing: bool = False
-    _sweeps: tuple[asyncio.Task[None], ...] = ()
+    _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def owner_of(self, number: int) -> str | None:
         """Whose session this is; None where it is not known any more."""
         session = self.sessions.live.get(number)
         return session.owner if session is not None else None
+
+    def reachable_at(self, address: str) -> None:
+        """Where it listens, for drivers and other gateways, unless the settings say otherwise."""
+        if self.settings.driver_url is None:
+            self.sessions.driver_url = f"ws://{address}"
+        if self.membership is not None:
+            self.membership.reachable_at(f"http://{address}", self.sessions.driver_url)
 
     async def open(self) -> None:
         """Take up what runs, and begin."""
@@ -100,12 +117,17 @@ class Gateway:
         await self.history_servers.open()
         if self.settings.backend == "kubernetes":
             self._watch_pods()
-        await self.reconciler.recover()
-        await self.batch_reconciler.recover()
-        self._sweeps = (
+        if self.membership is not None:
+            await self.membership.begin()
+        else:
+            await self.reconciler.recover()
+            await self.batch_reconciler.recover()
+        self._tasks = (
             asyncio.create_task(self.reconciler.run(), name="sweep"),
             asyncio.create_task(self.batch_reconciler.run(), name="sweep-batches"),
         )
+        if self.membership is not None:
+            self._tasks += (asyncio.create_task(self.membership.run(), name="membership"),)
 
     def _watch_pods(self) -> None:
         """Look at every namespace where drivers may be, before any is looked for."""
@@ -126,10 +148,10 @@ class Gateway:
 
     async def close(self) -> None:
         """End in order; the drivers run on unless told otherwise."""
-        for sweep in self._sweeps:
-            sweep.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await sweep
+                await task
         if self.settings.stop_drivers_on_exit:
             running = [each for each in self.sessions.live.values() if not each.ended.is_set()]
             endings = [self.sessions.end(each, "The gateway was stopped.") for each in running]
@@ -142,8 +164,12 @@ class Gateway:
             if isinstance(backend, LivyBackend | KubernetesBackend):
                 await backend.close()
         await self.local_batches.close()
+        if self.membership is not None:
+            await self.membership.leave()
         await self.database.close()
         await self.hub.aclose()
+        if self.forwarding is not None:
+            await self.forwarding.close()
         self.logs.close()
         await self.history_servers.close()
         if self.spark_ui is not None:
@@ -195,7 +221,7 @@ def build(settings: Settings) -> Gateway:
         ui_keys=ui_keys,
     )
     backends["livy"] = _upstream(settings, database, sessions)
-    backends["kubernetes"] = _cluster(settings, database, sessions, store, catalog, ui_keys)
+    backends["kubernetes"] = _cluster(settings, database, sessions, store, ui_keys)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
@@ -214,7 +240,8 @@ def build(settings: Settings) -> Gateway:
     )
     batch_backends["local"] = local_batches
     history_servers = HistoryServers(
-        settings.state_dir.absolute() / "history",
+        # Each ends what an earlier life of its own left, and no server of another's.
+        settings.state_dir.absolute() / ("history" if is_sqlite(database.url) else f"history-{settings.instance}"),
         event_logs,
         local.identity_of,
         java_home=settings.local_java_home,
@@ -222,14 +249,31 @@ def build(settings: Settings) -> Gateway:
         idle_seconds=settings.history_idle_seconds,
         memory_mib=settings.history_memory_mib,
     )
-    history = History(settings, sessions, event_logs, history_servers)
+    history = History(settings, event_logs, history_servers)
     records = Records(settings, store, sessions)
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
     drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
-    reconciler = Reconciler(settings, store, sessions, backends, identities)
+    membership = None if is_sqlite(database.url) else Membership(settings, GatewayRows(database), database)
+    reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
     reconciler.chores.append(history.tidy)
     readings.register(metrics, sessions, batches, store, catalog)
+    batch_reconciler = BatchReconciler(settings, batch_store, batches, batch_backends, membership)
+    overview = Overview(sessions, backends, settings.prefix)
+    forwarding = elsewhere = None
+    if membership is not None:
+        reconcilers = (reconciler, batch_reconciler)
+        _join(
+            membership,
+            Handover(membership, sessions, batches, store, backends, reconcilers),
+            sessions,
+            batches,
+            drivers,
+        )
+        rows = GatewayRows(database)
+        held = SessionHolding(rows, sessions, settings.prefix)
+        forwarding = Forwarding(settings, membership, identities, (held, BatchHolding(rows, batches)))
+        elsewhere = Elsewhere(membership.name, forwarding.listing, held, overview)
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -246,13 +290,16 @@ def build(settings: Settings) -> Gateway:
         local_batches=local_batches,
         claims=Claims(settings, store, sessions),
         reconciler=reconciler,
-        batch_reconciler=BatchReconciler(settings, batch_store, batches, batch_backends),
+        batch_reconciler=batch_reconciler,
         metrics=metrics,
         logs=logs,
         records=records,
         history_servers=history_servers,
-        overview=Overview(sessions, backends, settings.prefix),
+        overview=overview,
         page_tokens=Seal(secret, "page-token") if secret else None,
+        membership=membership,
+        forwarding=forwarding,
+        elsewhere=elsewhere,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(records, identities, backends, history, secret, ui_keys) if secret else None,
     )
@@ -298,7 +345,7 @@ def _upstream(settings: Settings, database: Database, sessions: Sessions) -> Liv
 
 
 def _cluster(
-    settings: Settings, database: Database, sessions: Sessions, store: Store, catalog: CatalogFile, ui_keys: UiKeys
+    settings: Settings, database: Database, sessions: Sessions, store: Store, ui_keys: UiKeys
 ) -> KubernetesBackend:
     """The Kubernetes cluster; also where new sessions run elsewhere, for those that it still has."""
     authorities = settings.kubernetes_driver_ca_file
@@ -321,7 +368,7 @@ def _cluster(
         cluster,
         terms,
         settings.sessions_dir,
-        PodObjects(cluster, terms, lambda: catalog.catalog, ui_keys),
+        PodObjects(cluster, terms, ui_keys),
         partial(sessions.driver_ended, backend="kubernetes"),
         sessions.tell_phase,
         wanted,
@@ -339,3 +386,15 @@ def _namespace(database: Database) -> str:
     where = database.url.render_as_string(hide_password=True)
     host = "" if database.url.get_backend_name() != "sqlite" else socket.gethostname()
     return hashlib.sha256(f"{host} {where}".encode()).hexdigest()[:8]
+
+
+def _join(membership: Membership, handover: Handover, sessions: Sessions, batches: Batches, drivers: Drivers) -> None:
+    """Wire a gateway to the others on its database."""
+    membership.take_up = handover.take_up
+    membership.when_lost = handover.let_go
+    membership.when_suspended = handover.hang_up
+    membership.when_changed = handover.tell_drivers
+    sessions.gateways = drivers.addresses = membership.driver_addresses
+    sessions.until_held = batches.until_held = membership.until_held
+    sessions.shared = batches.shared = True
+    drivers.suspended = lambda: membership.suspended

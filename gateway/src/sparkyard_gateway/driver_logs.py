@@ -148,11 +148,12 @@ class DriverLogs:
     async def follow(self, session: LiveSession, position: int, stop: Callable[[], bool]) -> AsyncIterator[Piece]:
         """What stands from a position on and what is added, until the session has ended and all is told.
 
-        A piece without data says that nothing was added for a while. It ends early where `stop` says so.
+        A piece without data says that nothing was added for a while. It ends early where `stop` says so, and where
+        another gateway has taken the session over, which knows how it goes on.
         """
         loop = asyncio.get_running_loop()
         told = loop.time()
-        while not stop():
+        while not (stop() or session.moved):
             ended = session.ended.is_set()
             piece = await self.read(session, position)
             piece = piece if ended else whole_characters(piece)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from sparkyard_gateway import driver_messages as say
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import Forbidden, Unauthenticated
+from sparkyard_gateway.errors import Forbidden, Unauthenticated, Unavailable
 from sparkyard_gateway.live import LiveSession, LiveStatement, Printed
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.pieces import Pieces
@@ -114,14 +114,21 @@ class Drivers:
         self._sessions = sessions
         self._statements = statements
         self._metrics = metrics
+        self.suspended: Callable[[], bool] = lambda: False
+        self.addresses: Callable[[], list[str]] = list
 
-    def admit(self, number: int, token: str | None, epoch: str | None) -> LiveSession:
+    def admit(self, number: int, token: str | None, epoch: str | None, term: str | None = None) -> LiveSession:
         """The session that a driver may connect to. Raises Unauthenticated alike for any that it may not."""
+        if self.suspended():
+            raise Unavailable("This gateway may no longer speak for its sessions. Call again.")
         session = self._sessions.live.get(number)
         if token is None or session is None or not session.knows_token(token) or session.state.ended:
             raise Unauthenticated("No driver of a session here has this token.")
         if epoch is not None and epoch != str(session.epoch):
             raise Forbidden("Another driver has taken this session over.")
+        if term is not None and term.isdecimal() and int(term[:10]) > session.term:
+            # It has heard of a later owner: this gateway will hear of it, too.
+            raise Unavailable("This gateway owns the session no more. Call again.")
         return session
 
     async def serve(self, session: LiveSession, frames: Frames) -> None:
@@ -136,7 +143,8 @@ class Drivers:
         self._metrics.drivers.inc()
         log.info("driver_connected", session=session.id, user=session.owner, pid=hello.pid)
         # What is in memory alone the driver shall say again: this gateway may be gone before it is written.
-        line.send({"t": "welcome", "acked": session.acked, "epoch": session.epoch})
+        welcome = {"t": "welcome", "acked": session.acked, "epoch": session.epoch, "term": session.term}
+        line.send({**welcome, "gateways": self.addresses()})
         for statement in session.statements.values():
             statement.sent = False
         if session.state is SessionState.SHUTTING_DOWN:

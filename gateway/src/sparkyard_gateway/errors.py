@@ -12,6 +12,7 @@
     ├── OutputNotKept                404  a statement has no output beyond its answer, or has it no more
     ├── NoSuchRoute                  404
     ├── NoHistory                    404  the Spark UI of a session that left none
+    ├── Misdirected                  421  another gateway's: between gateways, which ask that one instead
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
     ├── BodyTooLarge                 413
     ├── BodyTooSlow                  408
@@ -135,6 +136,22 @@ class NoHistory(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("This session has ended, and Spark has left no history of it to show.")
+
+
+class Misdirected(GatewayError):
+    """Clients do not see it: the gateway that they asked asks on (``sparkyard_gateway.forwarding``)."""
+
+    status = 421
+    code = "misdirected"
+
+    def __init__(self, message: str, session: int | None = None) -> None:
+        super().__init__(message)
+        self.session = session
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Which session is meant, where the request did not say."""
+        return {} if self.session is None else {"Sparkyard-Session": str(self.session)}
 
 
 class MalformedBody(GatewayError):

@@ -18,7 +18,7 @@ from sparkyard_gateway.backends.history_servers import HistoryServer, HistorySer
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import NoHistory, NoSuchRoute, Unavailable
 from sparkyard_gateway.live import LiveSession
-from sparkyard_gateway.sessions import Sessions
+from sparkyard_gateway.store.gateways import Living
 
 SHOWN_SECONDS = 30.0
 """How long a server that runs may take until it has read a log: it looks for new ones every other second."""
@@ -30,9 +30,8 @@ _OF_THE_SERVER = re.compile(r"static/[\w./-]+|api/v1/version", re.ASCII)
 class History:
     """Finds the history server for a session, and keeps event logs in bounds."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, logs: EventLogs, servers: HistoryServers) -> None:
+    def __init__(self, settings: Settings, logs: EventLogs, servers: HistoryServers) -> None:
         self._settings = settings
-        self._sessions = sessions
         self._logs = logs
         self._servers = servers
 
@@ -77,12 +76,11 @@ class History:
                 raise NoHistory
             await asyncio.sleep(LOOK_SECONDS)
 
-    def tidy(self) -> None:
+    def tidy(self, living: Living) -> None:
         """Remove event logs that are old or too many."""
         running: dict[str, set[str]] = {}
-        for session in list(self._sessions.live.values()):
-            if session.app_id is not None and not session.ended.is_set():
-                running.setdefault(self._logs.folder_of(session.owner).name, set()).add(session.app_id)
+        for owner, application in living.applications:
+            running.setdefault(self._logs.folder_of(owner).name, set()).add(application)
         self._logs.tidy(
             self._settings.event_log_limit_bytes,
             self._settings.log_retention_seconds,

@@ -183,7 +183,8 @@ class LiveSession:
     message whose effect is in memory (the database follows, and only then the driver is told to forget it);
     `acked` the last one of which the database has it all; `waiting` how many requests wait on it, which keeps its
     heartbeat going; `launching` is set while its driver's process is being made, `late` when it took too long to
-    start, and `task` ends it. `born_at`, `heard_at` (by a client), `used_at` and `gone_at` are the steady clock's: all
+    start, and `task` ends it. `moved` says that another gateway has it now. `born_at`, `heard_at` (by a client),
+    `used_at` and `gone_at` are the steady clock's: all
     that has to do with how long it lasts.
     """
 
@@ -210,6 +211,7 @@ class LiveSession:
     spark_version: str | None = None
     python_version: str | None = None
     handle: dict[str, Any] | None = None
+    term: int = 1
     epoch: int = 1
     applied: int = 0
     acked: int = 0
@@ -223,6 +225,7 @@ class LiveSession:
     keys: dict[str, int] = field(default_factory=dict)
     changed: Signal = field(default_factory=Signal)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: bool = False
     launching: bool = False
     late: bool = False
     task: "asyncio.Task[None] | None" = None
@@ -266,6 +269,7 @@ class LiveSession:
             spark_version=record.spark_version,
             python_version=record.python_version,
             handle=record.handle,
+            term=record.term,
             epoch=record.epoch,
             applied=record.acked,
             acked=record.acked,

@@ -6,7 +6,7 @@ from typing import Any
 
 from sparkyard_gateway.live import Signal
 from sparkyard_gateway.states import BatchState
-from sparkyard_gateway.store.batch_models import BatchRecord
+from sparkyard_gateway.store.batch_models import BatchRecord, NewBatch
 
 
 @dataclass(slots=True)
@@ -14,7 +14,7 @@ class LiveBatch:
     """A batch with its last attempt.
 
     `launching` is set while a process is being made for it, `ending` once it was told to end, `task` ends it; `ended`
-    is set when nothing of it runs any more.
+    is set when nothing of it runs any more. `moved` says that another gateway has it now.
     """
 
     id: int
@@ -39,10 +39,27 @@ class LiveBatch:
     removed: bool = False
     launching: bool = False
     ending: bool = False
+    moved: bool = False
     restarts: int = 0
     task: asyncio.Task[None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     changed: Signal = field(default_factory=Signal)
+
+    @classmethod
+    def new(cls, number: int, attempt: int, new: NewBatch) -> "LiveBatch":
+        """One that was just written down."""
+        return cls(
+            id=number,
+            attempt=attempt,
+            owner=new.owner,
+            team=new.team,
+            name=new.name,
+            profile=new.profile,
+            backend=new.backend,
+            request=new.request,
+            spec=new.spec,
+            created_at=new.created_at,
+        )
 
     @classmethod
     def of(cls, record: BatchRecord) -> "LiveBatch":

@@ -3,6 +3,7 @@
 The order is made from the row alone, so that a gateway after a restart can give it again.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def upstream_notice(spec: SessionSpec, images: Images) -> str | None:
     return f"The cluster behind the upstream Livy has libraries of its own: the image {named} is recorded, not used."
 
 
-def order(session: LiveSession, token: str, settings: Settings, driver_url: str) -> DriverOrder:
+def order(
+    session: LiveSession, token: str, settings: Settings, driver_url: str, gateways: Sequence[str] = ()
+) -> DriverOrder:
     """What the backend needs to start a session's driver."""
     spec = session.spec
     return DriverOrder(
@@ -80,6 +83,7 @@ def order(session: LiveSession, token: str, settings: Settings, driver_url: str)
         epoch=session.epoch,
         owner=session.owner,
         url=f"{driver_url}/driver/v1/{session.id}",
+        gateways=tuple(gateways),
         token=token,
         kind=session.kind,
         app_name=session.name or f"sparkyard-{session.id}",

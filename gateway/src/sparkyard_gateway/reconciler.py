@@ -11,7 +11,7 @@ the database or this process was away for a while, or because somebody set the c
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -20,9 +20,12 @@ from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import Backend, BackendAway, Ended
 from sparkyard_gateway.backends.local import LocalBackend
 from sparkyard_gateway.config import Settings
+from sparkyard_gateway.errors import StoreUnavailable
 from sparkyard_gateway.live import LiveSession, LiveStatement
+from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.states import SessionState
+from sparkyard_gateway.store.gateways import Living
 from sparkyard_gateway.store.models import SessionRecord
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.times import now_ms, steady_ms
@@ -46,9 +49,11 @@ class Reconciler:
         sessions: Sessions,
         backends: dict[str, Backend],
         identities: Identities,
+        membership: Membership | None = None,
     ) -> None:
         self._settings = settings
         self._identities = identities
+        self._membership = membership
         self._store = store
         self._sessions = sessions
         self._backends = backends
@@ -56,26 +61,37 @@ class Reconciler:
         self._swept_at = steady_ms()
         self._heard_since = self._swept_at
         self._tasks: set[asyncio.Task[None]] = set()
-        self.chores: list[Callable[[], None]] = []
-        """What else is looked after once a minute, each on a thread."""
+        self.chores: list[Callable[[Living], None]] = []
+        """What else is looked after once a minute, each on a thread, and told what may still run anywhere."""
 
     async def recover(self) -> None:
         """Take up what an earlier gateway left."""
-        records = await self._store.shown_sessions()
-        counts = await self._store.statement_counts()
-        for record in records:
+        await self.take_up([*await self._store.shown_sessions(), *await self._store.removed_with_driver()])
+
+    async def take_up(self, records: Sequence[SessionRecord], still: Callable[[], bool] = lambda: True) -> None:
+        """Make these sessions live, and see to their drivers; nothing where they are this gateway's no more."""
+        shown = [each for each in records if each.removed_at is None]
+        counts = await self._store.statement_counts(each.id for each in shown)
+        found = []
+        for record in shown:
             session = LiveSession.of(record)
             session.next_statement = counts.get(session.id, 0)
-            self._sessions.live[session.id] = session
-        running = [each for each in self._sessions.live.values() if not each.ended.is_set()]
+            found.append(session)
+        running = [each for each in found if not each.ended.is_set()]
+        by_id = {each.id: each for each in found}
         for statement in await self._store.unfinished_statements(each.id for each in running):
-            session = self._sessions.live[statement.session_id]
+            session = by_id[statement.session_id]
             session.statements[statement.id] = LiveStatement.of(statement)
             if statement.idempotency_key is not None:
                 session.keys[statement.idempotency_key] = statement.id
+        if not still():
+            return
+        # Whole, and at once: a driver that calls in the midst of this must find its statements.
+        self._store.lost.difference_update(each.id for each in records)
+        self._sessions.live.update(by_id)
         for session in running:
-            await self._take_up(session)
-        for record in await self._store.removed_with_driver():
+            await self._take_up_surely(session)
+        for record in (each for each in records if each.removed_at is not None):
             # Beside all else: a driver that does not heed takes its time, and nobody shall wait for it.
             self._behind(self._end_removed(record))
         if running:
@@ -99,7 +115,13 @@ class Reconciler:
     async def _take_up_later(self, session: LiveSession) -> None:
         await asyncio.sleep(AWAY_SECONDS)
         if session.state.active:
+            await self._take_up_surely(session)
+
+    async def _take_up_surely(self, session: LiveSession) -> None:
+        try:
             await self._take_up(session)
+        except StoreUnavailable:
+            self._behind(self._take_up_later(session))
 
     async def _take_up(self, session: LiveSession) -> None:
         backend = self._backends[session.backend]
@@ -142,11 +164,14 @@ class Reconciler:
     async def sweep(self) -> None:
         """One round."""
         now = steady_ms()
+        suspended = self._membership is not None and self._membership.suspended
         if now - self._swept_at > self._settings.sweep_seconds * 1000 + INATTENTIVE_SECONDS * 1000:
             self._heard_since = now  # this process was stopped for a while
-        if not self._store.healthy:
+        if suspended or not self._store.healthy:
             self._heard_since = now
         self._swept_at = now
+        if suspended:
+            return  # whose the sessions are, this gateway cannot tell
         heard_since = max(self._heard_since, self._identities.unreachable_at)
         for session in list(self._sessions.live.values()):
             if session.ended.is_set():
@@ -160,16 +185,20 @@ class Reconciler:
 
     async def _keep_house(self) -> None:
         """Keep what lies on the disk in bounds."""
+        living = await self._living()
         for chore in self.chores:
-            await asyncio.to_thread(chore)
+            await asyncio.to_thread(chore, living)
         for backend in self._backends.values():
             if isinstance(backend, LocalBackend):
-                await asyncio.to_thread(
-                    backend.tidy,
-                    self._settings.driver_log_limit_bytes,
-                    self._settings.log_retention_seconds,
-                    frozenset(each.id for each in self._sessions.live.values() if not each.ended.is_set()),
-                )
+                limit, retention = self._settings.driver_log_limit_bytes, self._settings.log_retention_seconds
+                await asyncio.to_thread(backend.tidy, limit, retention, living.sessions)
+
+    async def _living(self) -> Living:
+        if self._membership is not None:
+            return await self._membership.living()
+        running = [each for each in self._sessions.live.values() if not each.ended.is_set()]
+        applications = [(each.owner, each.app_id) for each in running if each.app_id is not None]
+        return Living(frozenset(each.id for each in running), applications=applications)
 
 
 def overdue(session: LiveSession, now: int, heard_since: int = 0) -> str | None:

@@ -51,7 +51,7 @@ def serve(settings: Settings) -> int:
     try:
         gateway = context.build(settings)
         owners.of = gateway.owner_of
-        lock = _lock(settings.state_dir)
+        lock = _lock(settings.state_dir, settings.instance, alone=gateway.membership is None)
         if gateway.database.prepare(settings.database_wait_seconds):
             log.info("database_upgraded", url=gateway.database.url.render_as_string())
     except CatalogError as error:
@@ -59,18 +59,17 @@ def serve(settings: Settings) -> int:
     except StoreUnavailable as error:
         return _refuse(error.message)
     except BlockingIOError:
-        return _refuse(f"another gateway uses {settings.state_dir}; stop it, or set another --state-dir")
+        return _refuse(
+            f"another gateway uses {settings.state_dir}; stop it, or set another --state-dir. Several may share it "
+            "that share a PostgreSQL as well (--database-url), each under its own --instance"
+        )
     except OSError as error:
         return _refuse(f"cannot use {error.filename}: {error.strerror}")
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener = _listen(settings.host, settings.port)
     except OSError as error:
         return _refuse(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Is it taken? Set --port.")
-    port = listener.getsockname()[1]
-    if settings.driver_url is None:
-        gateway.sessions.driver_url = f"ws://{_reachable(settings.host)}:{port}"
+    gateway.reachable_at(f"{_reachable(settings.host)}:{listener.getsockname()[1]}")
     config = uvicorn.Config(
         create_app(gateway),
         http=http_connection(settings.head_seconds, settings.reader_seconds),
@@ -91,7 +90,8 @@ def serve(settings: Settings) -> int:
     )
     server = _Server(config, gateway)
     uvloop.run(server.serve(sockets=[listener]))
-    lock.close()
+    for each in lock:
+        each.close()
     code = 0 if server.started else FAILED_TO_START
     if gateway.database.stuck:
         # A thread waits for a database that says nothing, and would keep this process for as long.
@@ -100,11 +100,25 @@ def serve(settings: Settings) -> int:
     return code
 
 
-def _lock(folder: Path) -> TextIO:
-    """Two gateways on one folder would both take its drivers for theirs. Gone with the process, however it ends."""
+def _lock(folder: Path, instance: str, *, alone: bool) -> tuple[TextIO, ...]:
+    """Two gateways on one folder would both take its drivers for theirs, unless one database tells whose each is.
+
+    Gone with the process, however it ends.
+    """
     lock = (folder / "lock").open("w", encoding="ascii")
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return lock
+    fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    if alone:
+        return (lock,)
+    mine = (folder / f"lock-{instance}").open("w", encoding="ascii")
+    fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock, mine
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
 
 
 def _reachable(host: str) -> str:

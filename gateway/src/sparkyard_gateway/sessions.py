@@ -8,29 +8,30 @@ finish.
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import ownership, policy
+from sparkyard_gateway.admission import Room, duplicate
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.credentials import credentials
 from sparkyard_gateway.driver_logs import DriverLogs, with_exception
-from sparkyard_gateway.errors import Rejected
+from sparkyard_gateway.errors import Misdirected, Rejected
 from sparkyard_gateway.failures import Failure
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.metrics import Metrics
-from sparkyard_gateway.names import check_key, check_name
+from sparkyard_gateway.names import check_key
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
 from sparkyard_gateway.starts import Starts
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event, NewSession
-from sparkyard_gateway.store.repository import DuplicateError, Store
+from sparkyard_gateway.store.repository import DuplicateError, FullError, Limits, Store
 from sparkyard_gateway.times import now_ms, steady_ms
 from sparkyard_gateway.wire import SessionRequest
 
@@ -64,9 +65,15 @@ class Sessions:
         self._catalog = catalog
         self._metrics = metrics
         self.starts = Starts(settings.concurrent_starts, metrics.start_queue_seconds.observe)
+        limits = Limits(settings.max_sessions, settings.max_sessions_per_user)
+        self._room = Room("sessions", limits, "delete one first")
         self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
+        # Where several run: the database counts, drivers know all, and none is ended before it is surely one's own.
+        self.shared = False
+        self.gateways: Callable[[], list[str]] = list
+        self.until_held: Callable[[], Awaitable[None]] = _at_once
         self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
 
     # Who may see what
@@ -96,7 +103,7 @@ class Sessions:
             if known is not None:
                 return known
         spec = await self.judge(caller, request)
-        self._check(caller, request)
+        self._room.check(request.name, caller.name, self.live.values(), self._creating)
         self._creating[caller.name] += 1
         try:
             return await self._create(caller, request, key, spec)
@@ -123,12 +130,15 @@ class Sessions:
             active_at=now,
         )
         try:
-            number = await self._store.add_session(new, "created")
+            limits = self._room.limits if self.shared else None
+            number = await self._store.add_session(new, "created", limits)
+        except FullError as error:
+            raise self._room.full(everybody=str(error) == "all") from None
         except DuplicateError:
             known = await self._of_key(caller, key) if key is not None else None
             if known is not None:
                 return known
-            raise Rejected(f"Duplicate session name: {request.name}") from None
+            raise duplicate(request.name) from None
         session = LiveSession(
             id=number,
             owner=new.owner,
@@ -143,9 +153,7 @@ class Sessions:
             created_at=now,
         )
         self.live[number] = session
-        self._spawn(
-            self._start(session, order(session, proof.secret, self._settings, self.driver_url)), f"start-{number}"
-        )
+        self._begin(session, proof.secret)
         self._metrics.created.labels(session.profile).inc()
         log.info("session_created", session=number, user=session.owner, profile=session.profile)
         return session
@@ -168,22 +176,10 @@ class Sessions:
             return None
         session = self.live.get(number)
         if session is None:
+            if await self._store.is_shown(number):
+                raise Misdirected(f"The session {number} belongs to another gateway.", session=number)
             raise Rejected(f"The session {number} that was created with this Idempotency-Key is gone")
         return session
-
-    def _check(self, caller: Caller, request: SessionRequest) -> None:
-        name = request.name
-        check_name(name)
-        running = [each for each in self.live.values() if not each.state.ended and not each.removed]
-        mine = [each for each in running if each.owner == caller.name]
-        if name is not None and any(each.name == name for each in mine):
-            raise Rejected(f"Duplicate session name: {name}")
-        everybodys = len(running) + self._creating.total()
-        if self._settings.max_sessions is not None and everybodys >= self._settings.max_sessions:
-            raise Rejected(f"too many sessions: this gateway runs at most {self._settings.max_sessions} at a time")
-        most = self._settings.max_sessions_per_user
-        if most is not None and len(mine) + self._creating[caller.name] >= most:
-            raise Rejected(f"too many sessions: you may run at most {most} at a time; delete one first")
 
     async def start_again(self, session: LiveSession) -> None:
         """Start the driver of a session whose gateway died before it had started one.
@@ -199,7 +195,10 @@ class Sessions:
         await self._store.update_session(
             session.id, token_hash=session.token_hash, epoch=session.epoch, spec=session.spec
         )
-        wanted = order(session, proof.secret, self._settings, self.driver_url)
+        self._begin(session, proof.secret)
+
+    def _begin(self, session: LiveSession, secret: str) -> None:
+        wanted = order(session, secret, self._settings, self.driver_url, self.gateways())
         self._spawn(self._start(session, wanted), f"start-{session.id}")
 
     async def _start(self, session: LiveSession, wanted: DriverOrder) -> None:
@@ -220,6 +219,9 @@ class Sessions:
             finally:
                 session.launching = False
                 session.changed.fire()
+            if session.moved:
+                await self._backends[session.backend].discard(session.handle)
+                return
             self._store.update_session_soon(
                 session.id, handle=session.handle, event=Event(at=now_ms(), session_id=session.id, event="started")
             )
@@ -235,6 +237,7 @@ class Sessions:
         await session.changed.wait_until(
             lambda: session.state is not SessionState.STARTING, self._settings.start_timeout_seconds
         )
+        await self.until_held()
         if session.state is SessionState.STARTING:
             seconds = self._settings.start_timeout_seconds
             session.late = True
@@ -258,6 +261,8 @@ class Sessions:
 
     def driver_ended(self, number: int, ended: Ended, backend: str = "local") -> None:
         """A backend saw a driver's end."""
+        if number in self._store.lost:
+            return
         session = self.live.get(number)
         if session is None:
             self._store.update_session_soon(number, ended_at=now_ms())
@@ -278,7 +283,7 @@ class Sessions:
 
     def _finish(self, session: LiveSession, ended: Ended, failure: Failure | None = None) -> None:
         """The driver is gone for good."""
-        if session.ended.is_set():
+        if session.ended.is_set() or session.moved:
             return
         if session.state is not SessionState.SHUTTING_DOWN:
             told = None if ended.decisive else session.reason
@@ -354,6 +359,9 @@ class Sessions:
             session.line.send({"t": "shutdown"})
             # A driver that heeds takes a few hundred ms to stop Spark in order.
             await session.changed.wait_until(session.ended.is_set, grace_seconds)
+        await self.until_held()
+        if session.moved:
+            return
         await backend.stop(session.id, session.handle, grace_seconds)
         self._finish(session, Ended("The session was stopped.", clean=True))
         await backend.forget(session.id, keep_log=True)
@@ -393,3 +401,7 @@ class Sessions:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("task_failed", task=task.get_name(), exc_info=task.exception())
+
+
+async def _at_once() -> None:
+    """With one gateway there is no doubt."""

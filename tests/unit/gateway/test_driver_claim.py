@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -74,7 +75,7 @@ def gateway(tmp_path: Path) -> Iterator[Server]:
 
 
 def claim(gateway: Server, patience: float = 60) -> Any:
-    return redeem(gateway.url, "code", str(gateway.identity.authority), "/tmp/w", patience)
+    return redeem([gateway.url], "code", str(gateway.identity.authority), "/tmp/w", patience)
 
 
 def test_the_driver_makes_its_token_and_keeps_it(gateway):
@@ -94,6 +95,12 @@ def test_it_repeats_the_same_claim_until_it_is_answered(gateway):
     gateway.answers((0, ""), (503, '{"msg": "no database"}'), (200, json.dumps(BOOTSTRAP)))
     told = claim(gateway)
     assert [each["token"] for each in gateway.heard] == [told.token] * 3
+
+
+def test_where_one_gateway_is_gone_another_answers(gateway):
+    gateway.answers((200, json.dumps(BOOTSTRAP)))
+    away = gateway.url.replace(f":{urlsplit(gateway.url).port}", ":1")
+    assert redeem([away, gateway.url], "code", str(gateway.identity.authority), "/tmp/w", 60).session == 12
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -125,7 +132,7 @@ def test_nothing_is_said_to_a_server_that_nobody_vouches_for(gateway, tmp_path):
     gateway.answers((200, json.dumps(BOOTSTRAP)))
     stranger = tls.identity(tmp_path / "stranger").authority
     with pytest.raises(BootstrapError, match=r"cannot be reached.*CERTIFICATE_VERIFY_FAILED"):
-        redeem(gateway.url, "code", str(stranger), "/tmp/w", 0)
+        redeem([gateway.url], "code", str(stranger), "/tmp/w", 0)
     assert gateway.heard == []
 
 

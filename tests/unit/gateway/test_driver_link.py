@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sparkyard_gateway.driver import link as link_module
 from sparkyard_gateway.driver.bootstrap import Bootstrap
 from sparkyard_gateway.driver.journal import Journal
 from sparkyard_gateway.driver.link import Link
@@ -167,3 +168,84 @@ def test_closing_waits_for_the_acknowledgement(peer: DriverPeer, linked: Linked)
     linked.link.send_durable({"t": "done", "statement": 0})
     linked.link.close(5)
     assert linked.journal.waiting() == []
+
+
+# Several gateways
+
+
+@pytest.fixture
+def other() -> Iterator[DriverPeer]:
+    playing = DriverPeer()
+    yield playing
+    playing.close()
+
+
+def base(peer: DriverPeer) -> str:
+    return peer.url.partition("/driver/")[0]
+
+
+def test_it_goes_where_a_gateway_sends_it_with_its_token(peer: DriverPeer, other: DriverPeer, tmp_path: Path) -> None:
+    peer.send_to = other.url
+    both = Linked(peer, tmp_path)
+    other.wait_for(lambda m: m["t"] == "hello")
+    assert other.headers[0]["Authorization"] == f"Bearer {TOKEN}"
+    assert peer.of("hello") == []
+    both.link.close(0)
+
+
+def test_two_that_send_it_to_each_other_do_not_keep_it_going_for_ever(
+    peer: DriverPeer, other: DriverPeer, tmp_path: Path
+) -> None:
+    peer.send_to, other.send_to = other.url, peer.url
+    both = Linked(peer, tmp_path, orphan_seconds=0.5)
+    assert both.orphaned.wait(20)
+
+
+def test_it_is_not_sent_from_a_guarded_line_to_an_open_one(peer: DriverPeer, tmp_path: Path) -> None:
+    both = Linked(peer, tmp_path)
+    both.link.close(0)
+    both.link._addresses = ["wss://gateway/driver/v1/12"]
+
+    def refuse(url: str, *_: Any, **__: Any) -> None:
+        raise link_module.HandshakeRefused(307, "307", peer.url)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(link_module, "connect", refuse)
+        with pytest.raises(link_module.HandshakeRefused):
+            both.link._dial()
+
+
+def test_a_gateway_that_died_is_replaced_by_one_it_has_been_told_of(
+    peer: DriverPeer, other: DriverPeer, linked: Linked
+) -> None:
+    peer.wait_for(lambda m: m["t"] == "hello")
+    peer.send({"t": "gateways", "urls": [base(peer), base(other)]})
+    until(lambda: other.url in linked.link._addresses)
+    peer.close()
+    other.wait_for(lambda m: m["t"] == "hello")
+    linked.link.send_durable({"t": "done", "statement": 0})
+    other.wait_for(lambda m: m["t"] == "done")
+
+
+def test_it_knows_the_others_from_its_birth(peer: DriverPeer, other: DriverPeer, tmp_path: Path) -> None:
+    peer.close()
+    both = Linked(peer, tmp_path, gateways=[base(peer), base(other)])
+    other.wait_for(lambda m: m["t"] == "hello")
+    both.link.close(0)
+
+
+def test_it_has_no_ear_for_an_owner_of_an_earlier_term(peer: DriverPeer, other: DriverPeer, tmp_path: Path) -> None:
+    """One that was frozen, and does not know yet that another has taken over."""
+    peer.welcome, other.welcome = {"term": 3}, {"term": 2}
+    both = Linked(peer, tmp_path, gateways=[base(peer), base(other)])
+    until(lambda: both.link._term == 3)
+    peer.send_to = other.url
+    peer.drop()
+    until(lambda: other.of("hello"))
+    peer.send_to = ""
+    until(lambda: len(peer.of("hello")) == 2)
+    assert (peer.headers[-1]["Sparkyard-Term"], both.link._term) == ("3", 3)
+    both.link.send_durable({"t": "done", "statement": 0})
+    peer.wait_for(lambda m: m["t"] == "done")
+    assert other.of("done") == []
+    both.link.close(0)

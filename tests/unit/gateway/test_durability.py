@@ -355,3 +355,32 @@ def test_nothing_is_lost_and_nothing_runs_twice(world):
         folder, hub_url = world
 
     run_state_machine_as_test(OneGateway, settings=STORIES)
+
+
+@pytest.mark.timeout(3600 if LONG else 900)
+def test_nor_with_two_gateways_on_one_database(world, postgres):
+    class TwoGateways(Stories):
+        folder, hub_url = world
+
+        def start_gateways(self) -> list[RunningGateway]:
+            self.database = postgres.new_database()
+            shared = ("--database-url", postgres.url(self.database), "--lease-seconds", "4", *self.options())
+            both = [
+                RunningGateway(self.home, self.hub_url, *shared, "--instance", name, log=name) for name in ("a", "b")
+            ]
+            for each in both:
+                each.start()
+            return both
+
+        def hiccup(self) -> threading.Thread:
+            """Every connection to the database is cut."""
+
+            def cut() -> None:
+                with postgres.connect() as admin:
+                    admin.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self.database,)
+                    )
+
+            return threading.Thread(target=cut)
+
+    run_state_machine_as_test(TwoGateways, settings=settings(STORIES, max_examples=30 if LONG else 1))

@@ -1,6 +1,7 @@
 """Batches under their users' own uids: what a hostile one can't do, and whose files it can't have."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import AttemptEnd, BatchOrder
 from sparkyard_gateway.backends.local_batches import LocalBatches
 from sparkyard_gateway.backends.spark_application import application_in
@@ -171,3 +173,36 @@ async def test_what_was_prepared_runs_nothing_until_it_is_told_and_nothing_once_
 def test_of_what_a_spark_ui_answers_only_a_plausible_id_is_taken(answer, found):
     application = application_in(answer, "http://127.0.0.1:4040")
     assert (application.id if application else None) == found
+
+
+async def test_one_that_is_withheld_never_begins_and_one_that_has_begun_cannot_be_withheld(tmp_path):
+    ends: list[tuple[int, AttemptEnd]] = []
+    backend = LocalBatches(tmp_path / "batches", lambda *end: ends.append(end), program=SIMULATED)
+    mark = tmp_path / "mark"
+    script = tmp_path / "script.py"
+    script.write_text("import sys, time\nopen(sys.argv[1], 'a').write('x')\ntime.sleep(float(sys.argv[2]))\n")
+    order = BatchOrder(
+        attempt=1, owner="alice", app_name="a", conf={}, cores=1, file=f"file://{script}", args=(str(mark), "600")
+    )
+    handle = await backend.prepare(order)
+    # As another gateway does that shares the folder, while this one is frozen; then this one says the word.
+    assert await backend.withhold(1)
+    await backend.begin(1)
+    while (1, AttemptEnd(None, began=False)) not in ends:
+        await asyncio.sleep(0.02)
+    assert not mark.exists()
+    assert await backend.adopt(1, handle) is None
+    handle = await backend.prepare(order)
+    await backend.begin(1)
+    while not mark.exists():
+        await asyncio.sleep(0.02)
+    assert not await backend.withhold(1)
+    # Another one has it now: what ends is not told, and what was prepared in vain goes without a word.
+    await backend.let_go(1)
+    await backend.stop(1, handle, 0.1)
+    second = await backend.prepare(dataclasses.replace(order, attempt=2))
+    await backend.abandon(2, second)
+    assert not processes.same(second)
+    assert ends == [(1, AttemptEnd(None, began=False))]
+    assert mark.read_text() == "x"
+    await backend.close()

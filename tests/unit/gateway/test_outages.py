@@ -147,7 +147,7 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-def test_a_full_disk(start_mortal, small_disk):
+def test_a_full_disk(small_disk, start_mortal):
     gateway = start_mortal("--state-dir", str(small_disk / "state"))
     with client(gateway, "token-of-alice") as alice:
         session = new_session(alice)

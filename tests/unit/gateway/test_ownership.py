@@ -91,6 +91,7 @@ ROUTES = {
     ("GET", "/ui/"): For.BROWSER,
     ("GET", "/ui/self"): For.BROWSER,
     ("GET", "/ui/events"): For.BROWSER,
+    ("GET", "/ui/here"): For.BROWSER,
     ("GET", "/ui/past"): For.BROWSER,
     ("GET", "/ui/sessions/{session}"): For.BROWSER,
     ("GET", "/ui/sessions/{session}/events"): For.BROWSER,

@@ -227,9 +227,10 @@ def test_an_executor_is_started_from_the_images_own_spark(tmp_path: Path) -> Non
         ["sh", EXECUTOR_SCRIPT, "executor"], env=environment, capture_output=True, text=True, check=True
     )
     told = ran.stdout.splitlines()
-    assert told[:5] == ["-Da=b c", "-Dx=$y", "-Xms1g", "-Xmx1g", "-cp"]
-    assert told[5] == "/opt/spark/conf:/extra.jar:/opt/spark/jars/*"
-    assert told[6].endswith("KubernetesExecutorBackend")
+    assert told[:2] == ["-Da=b c", "-Dx=$y"]
+    assert told[3:6] == ["-Xms1g", "-Xmx1g", "-cp"]
+    assert told[6] == "/opt/spark/conf:/extra.jar:/opt/spark/jars/*"
+    assert told[7].endswith("KubernetesExecutorBackend")
     assert told[told.index("--podName") + 1] == "exec-3"
 
 

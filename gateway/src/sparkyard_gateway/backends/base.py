@@ -40,6 +40,7 @@ class DriverOrder(SparkOrder):
     session_id: int
     epoch: int
     url: str
+    gateways: tuple[str, ...] = ()
     token: str = field(repr=False)
     kind: str
     heartbeat_seconds: int = 10
@@ -135,6 +136,12 @@ class Backend(Protocol):
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:
         """End a driver, kindly, then by force, and return when nothing of it runs or can come back."""
 
+    async def let_go(self, session_id: int) -> None:
+        """Another gateway watches this driver now: look away, and harm nothing of it."""
+
+    async def discard(self, handle: Handle) -> None:
+        """End a driver that was started for nothing, and nothing beside it: another may live in the same place."""
+
     async def listens(self, session_id: int, handle: Handle | None, host: str, port: int) -> bool:
         """Whether that port is one that this session's driver listens on, and not somebody else's."""
 
@@ -166,6 +173,15 @@ class BatchBackend(Protocol):
 
     async def adopt(self, attempt: int, handle: Handle | None) -> Handle | None:
         """Find an attempt of an earlier gateway and watch it; None where it is gone: `end_of` says how."""
+
+    async def withhold(self, attempt: int) -> bool:
+        """See to it that an attempt never begins, whoever tells it to; False where it has begun already."""
+
+    async def let_go(self, attempt: int) -> None:
+        """Another gateway watches this attempt now: look away, and do not begin it."""
+
+    async def abandon(self, attempt: int, handle: Handle) -> None:
+        """End an attempt that was prepared for nothing, and nothing beside it."""
 
     async def end_of(self, attempt: int) -> AttemptEnd:
         """How an attempt ended that is gone."""

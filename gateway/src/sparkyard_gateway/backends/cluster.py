@@ -58,10 +58,6 @@ class Cluster:
         """Make an object."""
         return await self._json("POST", _path(namespace, kind), body=body)
 
-    async def replace(self, namespace: str, kind: str, name: str, body: Object) -> Object:
-        """Put another content in its place."""
-        return await self._json("PUT", _path(namespace, kind, name), body=body)
-
     async def find(self, namespace: str, kind: str, name: str) -> Object | None:
         """The object of that name."""
         try:

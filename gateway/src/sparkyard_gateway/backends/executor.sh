@@ -30,7 +30,9 @@ classes=${SPARK_CONF_DIR:-$SPARK_HOME/conf}:${SPARK_CLASSPATH:+$SPARK_CLASSPATH:
 [ -z "${SPARK_EXTRA_CLASSPATH:-}" ] || classes=$SPARK_EXTRA_CLASSPATH:$classes
 [ -z "${SPARK_DIST_CLASSPATH:-}" ] || classes=$classes:$SPARK_DIST_CLASSPATH
 
-exec "$java" "$@" "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" -cp "$classes" \
+# Spark reads the secret that it shares with its driver from a file only where it sees that it runs on Kubernetes, and it
+# is told so by the driver, for which it needs that secret: so it is told here.
+exec "$java" "$@" -Dspark.master=k8s://executor "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" -cp "$classes" \
     org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
     --driver-url "$SPARK_DRIVER_URL" \
     --executor-id "$SPARK_EXECUTOR_ID" \

@@ -151,6 +151,10 @@ class Fences:
         fence = self._fences.get(number)
         return fence.verdict if fence is not None else None
 
+    def forget(self, number: int) -> None:
+        """Another gateway looks after this driver now."""
+        self._fences.pop(number, None)
+
     async def end(self, number: int) -> None:
         """The driver has ended: whatever it left behind ends too, and the fence is taken away."""
         fence = self._fences.pop(number, None)

@@ -57,6 +57,7 @@ class _Driver:
     namespace: str
     pod: str
     uid: str
+    epoch: int
     kept: PodLog
     since: float = field(default_factory=time.monotonic)
     seen: Object | None = None
@@ -210,7 +211,8 @@ class KubernetesBackend:
     def _take(self, session_id: int, namespace: str, pod: Object) -> _Driver:
         metadata = pod["metadata"]
         kept = PodLog(self._cluster, namespace, metadata["name"], self._dir / str(session_id))
-        driver = _Driver(session_id, namespace, metadata["name"], metadata["uid"], kept)
+        epoch = int(metadata["labels"][pod_names.EPOCH])
+        driver = _Driver(session_id, namespace, metadata["name"], metadata["uid"], epoch, kept)
         self._drivers[session_id] = driver
         watch = self._watch(namespace)
         self._driver_seen(driver, watch.pods.get(driver.uid, pod), gone=False)
@@ -224,9 +226,11 @@ class KubernetesBackend:
             if gone and (waiter := self._gone.get(session_id)) is not None:
                 waiter.set()
             driver = self._drivers.get(session_id)
+            if driver is None:
+                return  # another gateway's
             if labels.get(pod_names.ROLE) == pod_names.EXECUTOR:
                 self._executors.seen(session_id, pod, gone=gone)
-            elif driver is not None and driver.uid == pod["metadata"]["uid"]:
+            elif driver.uid == pod["metadata"]["uid"]:
                 self._driver_seen(driver, pod, gone=gone)
 
     def _compare(self, namespace: str, asked: float) -> None:
@@ -341,8 +345,13 @@ class KubernetesBackend:
 
     async def _end_stray(self, namespace: str, pod: Object) -> None:
         session_id = int(pod["metadata"]["labels"][pod_names.SESSION])
-        # A session that is looked after here has its own pod: another of the same number is of a past epoch.
-        if session_id in self._drivers or not await self._wanted(session_id):
+        known = self._drivers.get(session_id)
+        if known is not None:
+            # Of a later epoch it is another gateway's, which has the session now, and this one has not heard of it yet.
+            unwanted = int(pod["metadata"]["labels"][pod_names.EPOCH]) < known.epoch
+        else:
+            unwanted = not await self._wanted(session_id)
+        if unwanted:
             log.warning("stray_pod_ended", session=session_id, pod=pod["metadata"]["name"], namespace=namespace)
             await self._remove(namespace, pod)
 

@@ -118,6 +118,7 @@ class LocalBackend:
             "session": order.session_id,
             "epoch": order.epoch,
             "url": order.url,
+            "gateways": order.gateways,
             "token": order.token,
             "kind": order.kind,
             "app_name": order.app_name,
@@ -292,6 +293,18 @@ class LocalBackend:
         if watch is not None:
             processes.kill_members(watch.pid, signal.SIGKILL)
 
+    async def let_go(self, session_id: int) -> None:
+        """Wait on, if it is our child, so that its remains do not stay; but tell nobody."""
+        watch = self._watches.pop(session_id, None)
+        if watch is not None:
+            watch.forget()
+        self._fences.forget(session_id)
+
+    async def discard(self, handle: Handle) -> None:
+        """End that process and what it started."""
+        if processes.same(handle):
+            await processes.end_session(handle["pid"], 0)
+
     # End
 
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:
@@ -323,7 +336,10 @@ class LocalBackend:
         return DriverLog(self._folder(session_id)).tail(lines)
 
     def tidy(self, limit: int, retention_seconds: float, running: frozenset[int]) -> None:
-        """Cut logs that have grown too long, and remove what ended sessions left: folders soon, logs after a time."""
+        """Cut logs that have grown too long, and remove what ended sessions left: folders soon, logs after a time.
+
+        `running` are everybody's, also those of other gateways that share the folder.
+        """
         for folder in self._dir.iterdir():
             if not folder.name.isdecimal():
                 continue

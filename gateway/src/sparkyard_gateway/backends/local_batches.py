@@ -48,6 +48,15 @@ FORCE_SECONDS = 35.0
 log = structlog.get_logger(__name__)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A supervisor that waits for the word, which goes through a pipe."""
+
+    pid: int
+    pipe: int
+    wish: bytes
+
+
 class LocalBatches(LocalBackend):
     """The backend for batches on one machine. Numbers are those of attempts."""
 
@@ -72,13 +81,13 @@ class LocalBatches(LocalBackend):
             program=program,
         )
         self._when_attempt_ended = when_attempt_ended
-        self._prepared: dict[int, tuple[int, bytes]] = {}
+        self._prepared: dict[int, _Prepared] = {}
         self._client = httpx.AsyncClient(timeout=3.0, follow_redirects=False, trust_env=False)
 
     async def close(self) -> None:
         """Let go of connections, and of what was prepared and has not begun."""
         for attempt in list(self._prepared):
-            self._let_go(attempt)
+            self._drop(attempt)
         await self._client.aclose()
 
     # Start
@@ -110,6 +119,7 @@ class LocalBatches(LocalBackend):
             "gid": identity.gid if identity else None,
             "grace_seconds": order.grace_seconds,
             "outcome": str(self._outcome(order.attempt)),
+            "place": str(self._place(order.attempt)),
             "bootstrap": {
                 "file": self._owners.at_home(order.owner, order.file),
                 "class_name": order.class_name,
@@ -119,6 +129,7 @@ class LocalBatches(LocalBackend):
             },
         }
         self._outcome(order.attempt).unlink(missing_ok=True)
+        self._place(order.attempt).unlink(missing_ok=True)
         output = DriverLog(folder).open()
         reading, writing = os.pipe()
         try:
@@ -139,7 +150,7 @@ class LocalBatches(LocalBackend):
             os.close(output)
         # The watch reaps it; the object must not think it has to.
         process.returncode = 0
-        self._prepared[order.attempt] = (writing, json.dumps(wish).encode())
+        self._prepared[order.attempt] = _Prepared(process.pid, writing, json.dumps(wish).encode())
         fence.enter(process.pid)
         processes.expendable(process.pid)
         return process.pid
@@ -148,12 +159,30 @@ class LocalBatches(LocalBackend):
         """Tell the supervisor what to run."""
         prepared = self._prepared.pop(attempt, None)
         if prepared is not None:
-            await asyncio.to_thread(_tell, *prepared)
+            await asyncio.to_thread(_tell, prepared.pipe, prepared.wish)
 
-    def _let_go(self, attempt: int) -> None:
-        writing, _ = self._prepared.pop(attempt, (-1, b""))
-        if writing >= 0:
-            os.close(writing)
+    async def withhold(self, attempt: int) -> bool:
+        """Take its place: a supervisor that finds it taken runs nothing."""
+        return await asyncio.to_thread(_take, self._place(attempt))
+
+    async def let_go(self, attempt: int) -> None:
+        """As of a driver; what has not begun hears the end of its input, and never does."""
+        self._drop(attempt)
+        await super().let_go(attempt)
+
+    async def abandon(self, attempt: int, handle: Handle) -> None:
+        """End that supervisor, which has not begun, and tell nobody."""
+        prepared, watch = self._prepared.get(attempt), self._watches.get(attempt)
+        if prepared is not None and prepared.pid == handle["pid"]:
+            self._drop(attempt)
+        if watch is not None and watch.pid == handle["pid"]:
+            await super().let_go(attempt)
+        await self.discard(handle)
+
+    def _drop(self, attempt: int) -> None:
+        prepared = self._prepared.pop(attempt, None)
+        if prepared is not None:
+            os.close(prepared.pipe)
 
     # Watch
 
@@ -163,7 +192,7 @@ class LocalBatches(LocalBackend):
 
     def _gone(self, session_id: int, code: int | None) -> None:
         del code  # the supervisor's own
-        self._let_go(session_id)
+        self._drop(session_id)
         end = self._end_of(session_id)
         self._when_attempt_ended(session_id, dataclasses.replace(end, verdict=self._fences.verdict(session_id)))
 
@@ -204,7 +233,7 @@ class LocalBatches(LocalBackend):
 
     async def stop(self, attempt: int, handle: Handle | None, grace_seconds: float) -> None:
         """Have the supervisor end all that it stands over, and see to what is left where it cannot."""
-        self._let_go(attempt)
+        self._drop(attempt)
         if handle is not None and processes.same(handle):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(handle["pid"], signal.SIGTERM)
@@ -216,6 +245,19 @@ class LocalBatches(LocalBackend):
 
     def _outcome(self, attempt: int) -> Path:
         return self._folder(attempt) / "outcome.json"
+
+    def _place(self, attempt: int) -> Path:
+        return self._folder(attempt) / "begun"
+
+
+def _take(place: Path) -> bool:
+    try:
+        place.open("x").close()
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        return True  # without its folder it cannot begin either
+    return True
 
 
 def _tell(writing: int, wish: bytes) -> None:

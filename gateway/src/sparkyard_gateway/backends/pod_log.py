@@ -5,6 +5,7 @@ line that is kept stands in a file beside the log. A gateway that dies between t
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import re
@@ -61,29 +62,30 @@ class PodLog:
         pause = FIRST_PAUSE
         while True:
             # Whoever follows is told the end; after it one plain look suffices.
-            last_look = self._ended.is_set()
+            last_look, before = self._ended.is_set(), self._last
             try:
-                if await self._read(follow=not last_look):
-                    pause = FIRST_PAUSE
-                elif last_look:
-                    return
+                await self._read(follow=not last_look)
             except ClusterRefused as refused:
                 # 400 while the container is being made, 404 once the pod is gone.
-                if last_look or refused.status == 404:
+                if refused.status == 404:
                     return
             except ClusterAway as away:
                 log.info("driver_log_interrupted", pod=self._where[1], error=str(away))
             except OSError as error:
                 log.warning("log_not_kept", pod=self._where[1], error=error.strerror)
-            if not last_look:
-                try:
-                    await asyncio.wait_for(self._ended.wait(), pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-                except TimeoutError:
-                    pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                if last_look:
+                    return
+            pause = FIRST_PAUSE if self._last != before else min(2 * pause, LONGEST_PAUSE)
+            rest = pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+            if last_look:
+                await asyncio.sleep(rest)  # `finish` bounds it
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), rest)
 
-    async def _read(self, *, follow: bool) -> bool:
-        """Whether there was anything new."""
-        news, waiting = False, []
+    async def _read(self, *, follow: bool) -> None:
+        """Keep what is new, until there is no more."""
         since = f"{self._last[:19]}Z" if self._last else None
         stream = self._cluster.log(*self._where, since, follow=follow)
         # Whatever has come is written at once, and as much of it together as there is.
@@ -101,18 +103,18 @@ class PodLog:
         fetching = asyncio.create_task(fetch())
         try:
             while True:
-                waiting = [await lines.get()]
+                waiting: list[bytes | BaseException | None] = [await lines.get()]
                 while not lines.empty():
                     waiting.append(lines.get_nowait())
                 fresh, stamp = after(self._last, [each for each in waiting if isinstance(each, bytes)])
                 if fresh:
                     await asyncio.to_thread(self._keep, fresh, stamp)
-                    self._last, news = stamp, True
+                    self._last = stamp
                 end = waiting[-1]
                 if isinstance(end, BaseException):
                     raise end
                 if end is None:
-                    return news
+                    return
         finally:
             fetching.cancel()
             await asyncio.wait({fetching})

@@ -1,19 +1,15 @@
-"""What pods need beside themselves: in each namespace the driver program and what is granted; a session's Secrets."""
+"""What pods need beside themselves: the driver program, once in each namespace, and a session's Secrets."""
 
 import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sparkyard_catalog import Catalog
 from sparkyard_gateway.backends import pod_manifests
 from sparkyard_gateway.backends.base import DriverOrder
 from sparkyard_gateway.backends.cluster import Cluster, ClusterRefused
-from sparkyard_gateway.backends.pod_grants import NAME as GRANTS
-from sparkyard_gateway.backends.pod_grants import grants
 from sparkyard_gateway.backends.pod_places import SECRET_FOLDER, Terms
 from sparkyard_gateway.driver_file import driver_file
 from sparkyard_gateway.ui_keys import UiKeys
@@ -28,27 +24,21 @@ BELIEVED_SECONDS = 60.0
 class PodObjects:
     """Makes them."""
 
-    def __init__(
-        self, cluster: Cluster, terms: Terms, catalog: Callable[[], Catalog], ui_keys: UiKeys | None = None
-    ) -> None:
+    def __init__(self, cluster: Cluster, terms: Terms, ui_keys: UiKeys | None = None) -> None:
         self._cluster = cluster
         self._terms = terms
-        self._catalog = catalog
         self._ui_keys = ui_keys
         self._program: Object | None = None
-        self._put: dict[str, tuple[float, Object]] = {}
+        self._put: dict[str, float] = {}
 
     async def prepare(self, namespace: str) -> str:
-        """See that the namespace has what all pods in it share; returns the name of the program's ConfigMap."""
+        """See that the namespace has the driver program; returns the name of its ConfigMap."""
         if self._program is None:
             self._program = await asyncio.to_thread(self._make_program)
         name: str = self._program["metadata"]["name"]
-        granted = grants(self._catalog())
-        at, last = self._put.get(namespace, (float("-inf"), {}))
-        if time.monotonic() - at > BELIEVED_SECONDS or last != granted:
+        if time.monotonic() - self._put.get(namespace, float("-inf")) > BELIEVED_SECONDS:
             await self._make(namespace, self._program)
-            await self._put_grants(namespace, granted)
-            self._put[namespace] = (time.monotonic(), granted)
+            self._put[namespace] = time.monotonic()
         return name
 
     async def secrets(self, order: DriverOrder, program: str, pod: Object) -> tuple[Object, Object]:
@@ -77,11 +67,3 @@ class PodObjects:
         except ClusterRefused as refused:
             if refused.status != 409:
                 raise
-
-    async def _put_grants(self, namespace: str, granted: Object) -> None:
-        try:
-            await self._cluster.replace(namespace, "configmaps", GRANTS, granted)
-        except ClusterRefused as refused:
-            if refused.status != 404:
-                raise
-            await self._make(namespace, granted)

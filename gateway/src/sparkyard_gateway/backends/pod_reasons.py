@@ -38,7 +38,7 @@ _DISRUPTIONS = {
 }
 _NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 _FOR_GOOD = re.compile(
-    r"not found|does not exist|no such|denied|unauthori[sz]ed|forbidden|manifest unknown|no match for platform",
+    r"not found|does not exist|denied|unauthori[sz]ed|forbidden|manifest unknown|no match for platform",
     re.IGNORECASE,
 )
 _DRIVER_OOM = "Bring less into the driver, or raise driverMemory."
@@ -67,9 +67,7 @@ def phase(pod: Object) -> str:
     state = _state(pod, DRIVER_CONTAINER)
     if waiting := state.get("waiting"):
         return _container_waits(pod, node, waiting.get("reason", ""), _cut(waiting.get("message")))
-    return (
-        "The driver's pod runs; Spark is starting." if state.get("running") else f"The driver is going to node {node}."
-    )
+    return "The driver's pod runs; Spark is starting." if "running" in state else f"The driver is going to node {node}."
 
 
 def _container_waits(pod: Object, node: str, why: str, message: str) -> str:
@@ -190,7 +188,7 @@ def image_of(pod: Object, container: str = DRIVER_CONTAINER) -> str:
 
 def running(pod: Object) -> bool:
     """Whether the driver's container runs."""
-    return bool(_state(pod, DRIVER_CONTAINER).get("running"))
+    return "running" in _state(pod, DRIVER_CONTAINER)
 
 
 def _container(pod: Object, name: str) -> Object:

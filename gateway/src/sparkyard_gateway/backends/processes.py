@@ -146,6 +146,10 @@ class Watch:
         self._descriptor = os.pidfd_open(pid)
         self._loop.add_reader(self._descriptor, self._ended)
 
+    def forget(self) -> None:
+        """Tell nobody any more."""
+        self._when_ended = lambda _code: None
+
     def stop(self) -> None:
         """Look away."""
         if self._descriptor >= 0:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from sparkyard_gateway.backends.base import DriverOrder
 
@@ -104,6 +105,7 @@ def bootstrap(order: DriverOrder) -> dict[str, Any]:
         "session": order.session_id,
         "epoch": order.epoch,
         "url": order.url,
+        "gateways": list(order.gateways),
         "kind": order.kind,
         "app_name": order.app_name,
         "conf": late_conf(order),
@@ -130,8 +132,10 @@ def claim_url(driver_url: str) -> str:
 
 
 def _arguments(order: DriverOrder, terms: Terms) -> list[str]:
-    # With an equals sign: a code may begin with a dash.
-    arguments = [f"--claim-url={claim_url(order.url)}", f"--claim={order.token}"]
+    # With an equals sign: a code may begin with a dash. The gateway that asks may be gone before the driver is there.
+    path = urlsplit(order.url).path
+    addresses = dict.fromkeys([order.url, *(f"{each.rstrip('/')}{path}" for each in order.gateways)])
+    arguments = [*(f"--claim-url={claim_url(each)}" for each in addresses), f"--claim={order.token}"]
     return [*arguments, f"--ca-file={terms.ca_file}"] if terms.ca_file else arguments
 
 

@@ -6,6 +6,7 @@ gateway is root the batch runs as somebody else, who can neither end this proces
 
     standard input   one JSON object, then the end. Where the input ends before the object is whole, the gateway died
                      before it had written down that it started this attempt, and nothing is run
+    the place        a file that is made before anything runs; where it is there already, nothing is run
     the outcome      a file beside the attempt's log: {"began": ms}, and once all is over {"began", "ended", "code",
                      "asked"}; the code is negative for a signal
     SIGTERM          ends the attempt: kindly, and after the grace by force
@@ -45,6 +46,11 @@ class Supervisor:
     def run(self) -> None:
         """Run it to its end."""
         began = _now_ms()
+        try:
+            # Whoever is first decides: a gateway that gives this attempt up makes the same file.
+            Path(self._wish["place"]).open("x").close()
+        except FileExistsError:
+            return
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
         _write(self._outcome, {"began": began})
         code = self._supervise()

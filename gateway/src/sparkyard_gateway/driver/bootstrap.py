@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Sequence
 
 
 class BootstrapError(Exception):
@@ -34,6 +34,7 @@ class Bootstrap:
     app_name: str = "sparkyard"
     conf: Mapping[str, str] = field(default_factory=dict)
     epoch: int = 1
+    gateways: Sequence[str] = ()  # where else it may call, without the path
     heartbeat_seconds: float = 10.0
     orphan_seconds: float = 3600.0
     stop_seconds: float = 5.0

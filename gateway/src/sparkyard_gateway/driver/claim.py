@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import random
@@ -21,7 +22,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 from .bootstrap import Bootstrap, BootstrapError, ClaimRefused, from_json
 from .notes import note
@@ -40,8 +41,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def redeem(url: str, code: str, ca_file: str, work_dir: str, patience: float = _PATIENCE_SECONDS) -> Bootstrap:
-    """Claim the bootstrap; waits for a gateway that is away. Raises BootstrapError."""
+def redeem(
+    urls: Sequence[str], code: str, ca_file: str, work_dir: str, patience: float = _PATIENCE_SECONDS
+) -> Bootstrap:
+    """Claim the bootstrap at one of these addresses; waits for a gateway that is away. Raises BootstrapError."""
     token = secrets.token_urlsafe(32)
     body = json.dumps({"claim": code, "token": token, "driver": digest()}).encode("utf-8")
     opener = urllib.request.build_opener(
@@ -50,7 +53,7 @@ def redeem(url: str, code: str, ca_file: str, work_dir: str, patience: float = _
         urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file or None)),
     )
     until, pause, complained = time.monotonic() + patience, _FIRST_PAUSE, ""
-    while True:
+    for url in itertools.cycle(urls):
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  http or https: see main
         try:
             with opener.open(request, timeout=_REQUEST_SECONDS) as answer:
@@ -72,6 +75,7 @@ def redeem(url: str, code: str, ca_file: str, work_dir: str, patience: float = _
             complained = trouble
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  jitter, no secret
         pause = min(2 * pause, _LONGEST_PAUSE)
+    raise BootstrapError("there is no address to claim at")
 
 
 @contextlib.contextmanager

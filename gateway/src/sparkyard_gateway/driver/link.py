@@ -2,6 +2,10 @@
 
 A lost line is never the end of the driver: it goes on working and dials with a growing, jittered pause. Only after
 `orphan_seconds` without a gateway does it give up, so that no forgotten driver holds a cluster's memory for ever.
+
+There may be several gateways, of which one owns the session at a time; each change of owner has a higher *term*. The
+driver knows where they are, tries them in turn, goes where one of them sends it, and has no ear for an owner of a
+lower term than it has heard: that one was frozen, and does not know yet that it is the owner no more.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ import platform
 import random
 import threading
 import time
-from typing import Callable, Optional
+from typing import Callable, List, Optional
+from urllib.parse import urlsplit
 
 from .bootstrap import Bootstrap
 from .journal import Journal, Message, encode
@@ -21,6 +26,7 @@ from .websocket import ConnectionLost, HandshakeRefused, WebSocket, connect
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _STABLE_SECONDS = 5.0
+_MOST_REDIRECTS = 4
 _LONGEST_SILENCE = 2.0  # after which the reader looks whether a cell has closed its descriptor under it
 
 
@@ -38,6 +44,9 @@ class Link:
         self._journal = journal
         self._on_message = on_message
         self._on_orphaned = on_orphaned
+        self._addresses: List[str] = [bootstrap.url]  # the first is the one to dial
+        self._learn(list(bootstrap.gateways))
+        self._term = 0
         self._socket: Optional[WebSocket] = None  # set only once the gateway has been replayed what it lacks
         self._order = threading.RLock()  # numbering and sending are one step, or messages would overtake
         self._closed = threading.Event()
@@ -109,6 +118,8 @@ class Link:
                     last_complaint = str(error)
             with self._order:
                 self._socket = None
+            if self._welcomed_at is None:
+                self._addresses.append(self._addresses.pop(0))
             if time.monotonic() - lost_at > self._bootstrap.orphan_seconds:
                 note(f"no gateway for {self._bootstrap.orphan_seconds:.0f} s: this driver ends")
                 self._on_orphaned()
@@ -120,13 +131,34 @@ class Link:
         headers = {
             "Authorization": f"Bearer {self._bootstrap.token}",
             "Sparkyard-Epoch": str(self._bootstrap.epoch),
+            "Sparkyard-Term": str(self._term),
         }
-        try:
-            return connect(self._bootstrap.url, headers, ca_file=self._bootstrap.ca_file)
-        except HandshakeRefused as error:
-            if error.status in (401, 403):
-                raise ConnectionLost(f"{error} (is this session's token still valid?)") from None
-            raise
+        url = self._addresses[0]
+        for _ in range(_MOST_REDIRECTS):
+            try:
+                line = connect(url, headers, ca_file=self._bootstrap.ca_file)
+            except HandshakeRefused as error:
+                if error.location and not (url.startswith("wss:") and not error.location.startswith("wss:")):
+                    url = error.location
+                    continue
+                if error.status in (401, 403):
+                    raise ConnectionLost(f"{error} (is this session's token still valid?)") from None
+                raise
+            self._prefer(url)
+            return line
+        raise ConnectionLost("the gateways send this driver from one to the other")
+
+    def _prefer(self, url: str) -> None:
+        self._addresses = [url] + [each for each in self._addresses if each != url]
+
+    def _learn(self, bases: object) -> None:
+        """Take note of where gateways are; the one on the line stays the first, the one of the start stays known."""
+        if not isinstance(bases, list) or not all(isinstance(each, str) for each in bases):
+            return
+        path = urlsplit(self._bootstrap.url).path
+        told = [each.rstrip("/") + path for each in bases]
+        current = self._addresses[0]
+        self._addresses = list(dict.fromkeys([current, *told, self._bootstrap.url]))
 
     def _serve(self, line: WebSocket) -> None:
         bootstrap, journal = self._bootstrap, self._journal
@@ -161,7 +193,14 @@ class Link:
         if kind == "ack":
             self._journal.ack(int(message["seq"]))
         elif kind == "welcome":
+            term = int(message.get("term", self._term))
+            if term < self._term:
+                raise ConnectionLost("a gateway that owns this session no more answered")
+            self._term = term
+            self._learn(message.get("gateways"))
             self._welcome(line, int(message.get("acked", 0)))
+        elif kind == "gateways":
+            self._learn(message.get("urls"))
         elif kind == "ping":
             self.send({"t": "pong"})
         else:

@@ -273,7 +273,10 @@ def main(arguments: List[str]) -> int:
         "--bootstrap-file", metavar="PATH", help="a private file with the bootstrap; deleted after reading"
     )
     source.add_argument(
-        "--claim-url", metavar="URL", help="where to claim the bootstrap, once, from far away; needs --claim"
+        "--claim-url",
+        metavar="URL",
+        action="append",
+        help="where to claim the bootstrap, once, from far away; needs --claim; each of several gateways has one",
     )
     source.add_argument("--make-class-archive", metavar="PATH", help="run no session, but make its starts quicker")
     parser.add_argument("--claim", metavar="CODE", default="", help="the code that works once, for --claim-url")
@@ -298,13 +301,14 @@ def main(arguments: List[str]) -> int:
     return _run(bootstrap, began)
 
 
-def _run_claimed(url: str, code: str, ca_file: str, began: float) -> int:
+def _run_claimed(urls: List[str], code: str, ca_file: str, began: float) -> int:
     from .claim import redeem, work_folder  # noqa: PLC0415  40 ms that a driver beside its gateway need not pay
 
-    if not url.startswith(("http://", "https://")):
-        raise BootstrapError(f"--claim-url must begin with https:// or http://, not {url}")
+    for url in urls:
+        if not url.startswith(("http://", "https://")):
+            raise BootstrapError(f"--claim-url must begin with https:// or http://, not {url}")
     with work_folder() as folder:
-        return _run(redeem(url, code, os.path.abspath(ca_file) if ca_file else "", folder), began)
+        return _run(redeem(urls, code, os.path.abspath(ca_file) if ca_file else "", folder), began)
 
 
 def _run(bootstrap: Bootstrap, began: float) -> int:

@@ -30,9 +30,10 @@ class ConnectionLost(Exception):  # noqa: N818  reads as what happened
 class HandshakeRefused(ConnectionLost):
     """The server answered the handshake with another status than 101."""
 
-    def __init__(self, status: int, line: str) -> None:
+    def __init__(self, status: int, line: str, location: str = "") -> None:
         super().__init__(f"the gateway refused the connection: {line}")
         self.status = status
+        self.location = location
 
 
 class Closed(ConnectionLost):
@@ -220,9 +221,10 @@ def _shake_hands(stream: socket.socket, path: str, query: str, host: str, header
     head, _, leftover = bytes(answer).partition(b"\r\n\r\n")
     status_line, *fields = head.decode("latin-1").split("\r\n")
     words = status_line.split(" ", 2)
-    if len(words) < 2 or words[1] != "101":
-        raise HandshakeRefused(int(words[1]) if len(words) > 1 and words[1].isdigit() else 0, status_line)
     named = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in fields)}
+    if len(words) < 2 or words[1] != "101":
+        status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+        raise HandshakeRefused(status, status_line, named.get("location", "") if status in (307, 308) else "")
     expected = base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()  # noqa: S324  as the RFC wants it
     if named.get("sec-websocket-accept") != expected or named.get("upgrade", "").lower() != "websocket":
         raise ConnectionLost("the answer to the handshake is not a WebSocket server's")

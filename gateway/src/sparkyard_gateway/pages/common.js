@@ -71,8 +71,10 @@ const page = (() => {
     return lines.find((line) => line && !line.startsWith("#")) || lines[0] || "";
   };
 
+  // A statement without Spark jobs has no progress that anybody could tell.
   const progress = (statement) => {
-    const percent = Math.round(100 * (statement.progress || 0));
+    if (!statement.progress) return make("span", { class: "small" }, "runs");
+    const percent = Math.round(100 * statement.progress);
     const bar = make("progress", { max: 100, value: percent, "aria-label": `Progress of statement ${statement.id}` });
     return make("span", { class: "progress" }, bar, make("span", {}, `${percent} %`));
   };

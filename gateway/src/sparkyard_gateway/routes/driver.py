@@ -14,7 +14,14 @@ from starlette.responses import JSONResponse
 from sparkyard_gateway.auth import token_in
 from sparkyard_gateway.claims import ClaimRequest
 from sparkyard_gateway.context import Gateway
-from sparkyard_gateway.errors import BodyTooLarge, GatewayError, MalformedBody, NoSuchRoute
+from sparkyard_gateway.errors import (
+    BodyTooLarge,
+    GatewayError,
+    MalformedBody,
+    NoSuchRoute,
+    StoreUnavailable,
+    Unavailable,
+)
 from sparkyard_gateway.ownership import LARGEST_ID
 from sparkyard_gateway.routes.dependencies import AGateway
 
@@ -64,6 +71,30 @@ async def claim(request: Request, gateway: AGateway, session: Annotated[int, Pat
     return JSONResponse(await gateway.claims.redeem(session, wanted))
 
 
+async def _elsewhere(gateway: Gateway, session: int, token: str | None, epoch: str | None) -> str | None:
+    """The gateway that this driver should call instead; empty where that is not known yet, None where there is none."""
+    if gateway.membership is None:
+        return None
+    try:
+        return await gateway.membership.driver_address(session, token, epoch)
+    except StoreUnavailable:
+        return ""
+
+
+async def _refuse(
+    gateway: Gateway, socket: WebSocket, session: int, elsewhere: str | None, error: GatewayError
+) -> None:
+    if elsewhere:
+        location = f"{elsewhere}/driver/v1/{session}"
+        await socket.send_denial_response(Response(status_code=307, headers={"Location": location}))
+    elif elsewhere is not None or isinstance(error, Unavailable):
+        await socket.send_denial_response(Response(status_code=503, headers={"Retry-After": "1"}))
+    else:
+        gateway.metrics.driver_refusals.labels(error.code).inc()
+        log.warning("driver_refused", session=session, code=error.code)
+        await socket.close(POLICY_VIOLATION)
+
+
 @router.websocket("/driver/v1/{session}")
 async def driver(socket: WebSocket, session: int) -> None:
     """One driver's connection. One that may not connect is refused before the handshake is answered."""
@@ -71,14 +102,11 @@ async def driver(socket: WebSocket, session: int) -> None:
     if socket.scope.get("root_path") or "origin" in socket.headers:
         await socket.close(POLICY_VIOLATION)
         return
+    token, epoch = token_in(socket.headers.get("authorization")), socket.headers.get("sparkyard-epoch")
     try:
-        live = gateway.drivers.admit(
-            session, token_in(socket.headers.get("authorization")), socket.headers.get("sparkyard-epoch")
-        )
+        live = gateway.drivers.admit(session, token, epoch, socket.headers.get("sparkyard-term"))
     except GatewayError as error:
-        gateway.metrics.driver_refusals.labels(error.code).inc()
-        log.warning("driver_refused", session=session, code=error.code)
-        await socket.close(POLICY_VIOLATION)
+        await _refuse(gateway, socket, session, await _elsewhere(gateway, session, token, epoch), error)
         return
     await socket.accept()
     try:

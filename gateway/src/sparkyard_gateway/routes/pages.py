@@ -6,9 +6,10 @@ the page was given, in a header that no other site's page can set.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -18,7 +19,8 @@ from sparkyard_gateway import event_streams, pages
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.browser_login import LOGIN_COOKIE
 from sparkyard_gateway.context import Gateway
-from sparkyard_gateway.errors import Forbidden, GatewayError, NoSuchRoute, Unauthenticated
+from sparkyard_gateway.elsewhere import HERE
+from sparkyard_gateway.errors import Forbidden, GatewayError, NoSuchRoute, StoreUnavailable, Unauthenticated
 from sparkyard_gateway.event_streams import event
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.overview import statement_documents
@@ -178,12 +180,19 @@ async def list_events(request: Request, caller: AReader, gateway: AGateway) -> R
 
     async def events() -> AsyncIterator[str]:
         told: dict[int, str] = {}
+        others: Mapping[int, dict[str, Any]] = {}
         first = True
         watch = Watch(gateway, caller, _check(request, gateway))
         with gateway.logs.following(caller):
             async for _ in _beats(watch):
+                if gateway.membership is not None and gateway.membership.suspended:
+                    yield event_streams.SILENCE
+                    continue
                 await gateway.overview.measure()
-                rows = gateway.overview.rows(caller)
+                if gateway.elsewhere is not None:
+                    with contextlib.suppress(StoreUnavailable):
+                        others = await gateway.elsewhere.rows(caller, request.scope)
+                rows = {**others, **gateway.overview.rows(caller)}
                 texts = {number: json.dumps(row, sort_keys=True) for number, row in rows.items()}
                 changed = [rows[number] for number, text in texts.items() if told.get(number) != text]
                 gone = [number for number in told if number not in texts]
@@ -199,6 +208,13 @@ async def list_events(request: Request, caller: AReader, gateway: AGateway) -> R
     return _stream(gateway, caller, events())
 
 
+@router.get(HERE)
+async def here(caller: AReader, gateway: AGateway) -> Response:
+    """The sessions that one may see of those that this gateway holds, for the others beside it."""
+    await gateway.overview.measure()
+    return _json({"sessions": list(gateway.overview.rows(caller).values())})
+
+
 @router.get("/ui/sessions/{session}/events")
 async def session_events(request: Request, caller: AReader, gateway: AGateway, session: Kept) -> Response:
     """One session with its exception and its last statements, and then each change, until it has ended."""
@@ -209,6 +225,8 @@ async def session_events(request: Request, caller: AReader, gateway: AGateway, s
         watch = Watch(gateway, caller, _check(request, gateway))
         with gateway.logs.following(caller):
             async for _ in _beats(watch):
+                if session.moved:
+                    return  # the page asks again, and the gateway that has it now answers
                 ended = session.ended.is_set()
                 await gateway.overview.measure()
                 if ended or loop.time() - looked > FAILURE_SECONDS:

@@ -185,7 +185,7 @@ def log_events(gateway: Gateway, caller: Caller, session: LiveSession, position:
                     yield event("log", {"from": piece.start, "text": text}, piece.end)
                 else:
                     yield event_streams.SILENCE
-            if not watch.over():
+            if not watch.over() and not session.moved:
                 yield event("end", {})
 
     gateway.logs.admit(caller)

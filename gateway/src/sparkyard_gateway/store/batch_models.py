@@ -52,6 +52,7 @@ batches = Table(
         postgresql_where=text("ended_at IS NULL AND removed_at IS NULL"),
     ),
     Index("ix_batches_removed_at", "removed_at"),
+    Index("ix_batches_gateway", "gateway"),
     sqlite_autoincrement=True,
 )
 

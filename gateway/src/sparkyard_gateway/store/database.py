@@ -10,6 +10,7 @@ Words:
     away       the database cannot be used at the moment: stopped, unreachable, its disk full
     doubtful   a commit that was never answered: PostgreSQL is asked for its fate, so that nothing is written twice
     taken back a change that was committed after its caller had been told that it failed
+    fenced     another gateway took this one for dead: it may write nothing more (``sparkyard_gateway.store.gateways``)
 """
 
 import asyncio
@@ -25,7 +26,7 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from sparkyard_gateway.errors import StoreUnavailable
+from sparkyard_gateway.errors import Misdirected, StoreUnavailable
 from sparkyard_gateway.store import engines
 from sparkyard_gateway.store.engines import database_url
 from sparkyard_gateway.store.migrations import NewerDatabaseError, upgrade
@@ -61,6 +62,10 @@ class _DoubtfulError(Exception):
         self.number = number
 
 
+class FencedError(Exception):
+    """This gateway may not write: another one has taken over what was its."""
+
+
 class Database:
     """An engine with its writer. `open` before use, `close` after."""
 
@@ -75,6 +80,11 @@ class Database:
         self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self.healthy = True
         self.stuck = False
+        self.begin_transaction: Callable[[Connection], str | None] = engines.transaction_number
+        """What each transaction begins with: it answers with the transaction's number, or raises FencedError."""
+        self.written_at = time.monotonic()
+        """When the last transaction that was committed had begun."""
+        self.when_fenced: Callable[[], None] = lambda: None
 
     def prepare(self, wait_seconds: float = 0) -> bool:
         """Bring the database up to this version; returns whether there was something to do. Raises StoreUnavailable.
@@ -149,6 +159,21 @@ class Database:
         except (SQLAlchemyError, TimeoutError) as error:
             raise _unavailable(error) from error
 
+    async def write_unfenced(self, change: Change[Any]) -> None:
+        """Run a change at once, whatever is queued and whoever has taken over. Raises StoreUnavailable."""
+
+        def apply() -> None:
+            began = time.monotonic()
+            with self.engine.begin() as connection:
+                change(connection)
+            self.written_at = began
+
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await asyncio.get_running_loop().run_in_executor(self._write_thread, apply)
+        except (SQLAlchemyError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
     # On the threads
 
     def _query(self, query: Change[T], attempt: int = 1) -> T:
@@ -163,10 +188,10 @@ class Database:
     def _apply(self, jobs: list[_Job], attempt: int = 1) -> list[Any]:
         """One transaction. Raises _DoubtfulError where nobody knows whether it was committed."""
         number: str | None = None
-        committing = False
+        committing, began = False, time.monotonic()
         try:
             with self.engine.connect() as connection, connection.begin() as transaction:
-                number = engines.transaction_number(connection)
+                number = self.begin_transaction(connection)
                 results = [job.change(connection) for job in jobs]
                 committing = True
                 transaction.commit()
@@ -176,6 +201,7 @@ class Database:
             if attempt == 1 and engines.was_stale(error):
                 return self._apply(jobs, 2)
             raise
+        self.written_at = began
         return results
 
     def _fate(self, number: str) -> bool | None:
@@ -220,17 +246,23 @@ class Database:
             return []
         try:
             results = await run(self._write_thread, self._apply, jobs)
-        except _DoubtfulError as doubt:
-            return await self._settle(jobs, doubt.number)
         except Exception as error:  # noqa: BLE001 - a change may raise anything, and none may end the writer
-            if engines.is_away(error):
-                return self._away(jobs, error)
-            if len(jobs) > 1:
-                # One of them failed the batch: each alone, so that the others don't suffer.
-                return await self._each_alone(jobs)
-            self._refused(jobs[0], error)
-            return []
+            return await self._failed(jobs, error)
         return self._written(jobs, results)
+
+    async def _failed(self, jobs: list[_Job], error: Exception) -> list[_Job]:
+        if isinstance(error, _DoubtfulError):
+            return await self._settle(jobs, error.number)
+        if engines.is_away(error):
+            return self._away(jobs, error)
+        if isinstance(error, FencedError):
+            self._fenced(jobs)
+        elif len(jobs) > 1:
+            # One of them failed the batch: each alone, so that the others don't suffer.
+            return await self._each_alone(jobs)
+        else:
+            self._refused(jobs[0], error)
+        return []
 
     async def _each_alone(self, jobs: list[_Job]) -> list[_Job]:
         for number, job in enumerate(jobs):
@@ -267,6 +299,15 @@ class Database:
         for job in jobs:
             _fail(job, _unavailable(error))
         return [job for job in jobs if job.done is None]
+
+    def _fenced(self, jobs: list[_Job]) -> None:
+        """Nothing of what waits may be written: it is the successor's now, and drivers will tell it all again."""
+        log.warning("store_fenced", changes=len(jobs) + len(self._queue))
+        jobs = [*jobs, *self._queue]
+        self._queue.clear()
+        for job in jobs:
+            _fail(job, Misdirected("Another gateway has taken over from this one. Try again."))
+        self.when_fenced()
 
     def _refused(self, job: _Job, error: Exception) -> None:
         if job.done is None:

@@ -4,7 +4,8 @@ Plain tables and frozen records rather than mapped objects: the live state is in
 so rows are only written in passing and read at a start, and nothing needs an identity map.
 
 Times are milliseconds since the epoch. ``ended_at`` is set when a driver is gone for good, ``removed_at`` when the
-session is no longer shown to clients; the row itself stays for the record.
+session is no longer shown to clients; the row itself stays for the record. ``epoch`` counts a session's drivers,
+``term`` the gateways that owned it.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    DateTime,
     Float,
     ForeignKey,
     Index,
@@ -89,6 +91,7 @@ sessions = Table(
     Column("handle", JSON),
     Column("token_hash", String(64), nullable=False),
     Column("gateway", String(255), nullable=False),
+    Column("term", Integer, nullable=False, server_default="1"),
     Column("epoch", Integer, nullable=False, server_default="1"),
     Column("acked", BigInteger, nullable=False, server_default="0"),
     Column("idempotency_key", String(255)),
@@ -108,6 +111,7 @@ sessions = Table(
         postgresql_where=text("ended_at IS NULL AND removed_at IS NULL"),
     ),
     Index("ix_sessions_removed_at", "removed_at"),
+    Index("ix_sessions_gateway", "gateway"),
     # Ids are never used twice, not even after the last row is gone.
     sqlite_autoincrement=True,
 )
@@ -142,6 +146,21 @@ events = Table(
     Index("ix_events_at", "at"),
 )
 
+# Who runs beside whom. `life` names one run of a gateway's process, and is null while it does not run; `beat` grows
+# with each of its transactions; its `place` is where drivers of the local backend can be found again.
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("life", String(64)),
+    Column("beat", BigInteger, nullable=False, server_default="0"),
+    Column("lease_seconds", Float, nullable=False),
+    Column("url", String(255), nullable=False),
+    Column("driver_url", String(255), nullable=False),
+    Column("place", String(1024), nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
@@ -174,6 +193,7 @@ class SessionRecord(NewSession):
     spark_version: str | None = None
     python_version: str | None = None
     handle: dict[str, Any] | None = None
+    term: int = 1
     epoch: int = 1
     acked: int = 0
     ready_at: int | None = None

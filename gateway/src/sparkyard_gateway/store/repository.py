@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from sparkyard_gateway.errors import Misdirected
 from sparkyard_gateway.store.database import Database
 from sparkyard_gateway.store.models import (
     Event,
@@ -23,11 +24,27 @@ class DuplicateError(Exception):
     """A name or an idempotency key is taken."""
 
 
+class FullError(Exception):
+    """As many run as may."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """How many sessions, or batches, may run at once: of everybody, and of one owner."""
+
+    all: int | None = None
+    each: int | None = None
+
+
 class Store:
-    """Sessions, statements and events as rows."""
+    """Sessions, statements and events as rows.
+
+    `lost` are the sessions that another gateway has taken over: nothing of them is written from here, whoever asks.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.lost: set[int] = set()
 
     @property
     def healthy(self) -> bool:
@@ -40,11 +57,16 @@ class Store:
 
     # Sessions
 
-    async def add_session(self, new: NewSession, event: str) -> int:
-        """Write a new session and its first event; returns its id. Raises DuplicateError."""
+    async def add_session(self, new: NewSession, event: str, limits: Limits | None = None) -> int:
+        """Write a new session and its first event; returns its id. Raises DuplicateError.
+
+        With `limits`, which count what all gateways run, raises FullError.
+        """
         made: list[int] = []
 
         def change(connection: Connection) -> int:
+            if limits is not None:
+                check_room(connection, sessions, new.owner, limits)
             key = connection.execute(_INSERT_SESSION, dataclasses.asdict(new)).inserted_primary_key
             if key is None:
                 raise RuntimeError("the database gave the new session no id")
@@ -67,10 +89,12 @@ class Store:
 
     async def update_session(self, number: int, /, *, event: Event | None = None, **values: Any) -> None:
         """Change a session's row and return when it is written."""
+        self._hold(number)
         await self._database.write(lambda connection: _update_session(connection, number, values, event))
 
     async def remove_session(self, number: int, at: int, by: str | None = None) -> None:
         """Show a session no more, and return when that is written."""
+        self._hold(number)
         event = Event(at=at, session_id=number, event="deleted", detail={"by": by} if by else {})
         mine: list[bool] = []
 
@@ -97,6 +121,8 @@ class Store:
         **values: Any,
     ) -> None:
         """Change a session's row with the next commit; then call `written`."""
+        if number in self.lost:
+            return
         self._database.write_soon(lambda connection: _update_session(connection, number, values, event), written)
 
     async def claim_session(self, number: int, epoch: int, unclaimed: str, token_hash: str) -> bool:
@@ -149,6 +175,11 @@ class Store:
             lambda connection: [_session(row) for row in connection.execute(query).mappings()]
         )
 
+    async def is_shown(self, number: int) -> bool:
+        """Whether clients may still see this session, here or at another gateway."""
+        query = select(sessions.c.id).where(sessions.c.id == number, sessions.c.removed_at.is_(None))
+        return await self._database.read(lambda connection: connection.execute(query).scalar()) is not None
+
     async def session_of_key(self, owner: str, key: str) -> int | None:
         """Which session was created with this idempotency key."""
         query = select(sessions.c.id).where(sessions.c.owner == owner, sessions.c.idempotency_key == key)
@@ -158,6 +189,7 @@ class Store:
 
     async def add_statement(self, record: StatementRecord) -> None:
         """Write a statement before it is sent to its driver. Raises DuplicateError."""
+        self._hold(record.session_id)
         values = dataclasses.asdict(record)
         undo = delete(statements).where(statements.c.session_id == record.session_id, statements.c.id == record.id)
         try:
@@ -170,16 +202,20 @@ class Store:
 
     async def update_statement(self, session_id: int, number: int, **values: Any) -> None:
         """Change a statement's row and return when it is written."""
+        self._hold(session_id)
         query = _statement(session_id, number).values(**values)
         await self._database.write(lambda connection: connection.execute(query))
 
     async def cancel_statement(self, session_id: int, number: int) -> None:
         """Write down that a statement is to be cancelled, unless it is done, and return when it is written."""
+        self._hold(session_id)
         query = _statement(session_id, number).where(statements.c.state.not_in(_FINAL)).values(state="cancelling")
         await self._database.write(lambda connection: connection.execute(query))
 
     def begin_statement_soon(self, session_id: int, number: int, started_at: int) -> None:
         """Write down that a statement runs, with the next commit, unless more has become of it."""
+        if session_id in self.lost:
+            return
         waits = _statement(session_id, number).where(statements.c.state == "waiting")
         query = waits.values(state="running", started_at=started_at)
         self._database.write_soon(lambda connection: connection.execute(query))
@@ -188,6 +224,8 @@ class Store:
         self, record: StatementRecord, acked: int | None = None, written: Callable[[], None] | None = None
     ) -> None:
         """Write a statement's outcome, and the number of the driver's message that brought it; then call `written`."""
+        if record.session_id in self.lost:
+            return
         values = {f"new_{name}": value for name, value in dataclasses.asdict(record).items()}
 
         def change(connection: Connection) -> None:
@@ -209,12 +247,11 @@ class Store:
             lambda connection: [StatementRecord(**row) for row in connection.execute(query).mappings()]
         )
 
-    async def statement_counts(self) -> dict[int, int]:
-        """How many statements each shown session has had."""
+    async def statement_counts(self, session_ids: Iterable[int]) -> dict[int, int]:
+        """How many statements each of these sessions has had."""
         query = (
             select(statements.c.session_id, func.max(statements.c.id) + 1)
-            .join(sessions, sessions.c.id == statements.c.session_id)
-            .where(sessions.c.removed_at.is_(None))
+            .where(statements.c.session_id.in_(list(session_ids)))
             .group_by(statements.c.session_id)
         )
         return await self._database.read(
@@ -259,6 +296,10 @@ class Store:
         )
         return await self._database.read(lambda connection: connection.execute(query).scalar())
 
+    def _hold(self, number: int) -> None:
+        if number in self.lost:
+            raise Misdirected("Another gateway has taken over this session. Try again.")
+
     # Events
 
     async def session_events(self, number: int) -> list[Event]:
@@ -272,6 +313,8 @@ class Store:
         )
 
 
+_COUNTING = 7_302_027
+"""PostgreSQL's advisory lock of whoever counts what runs."""
 _FINAL = ("available", "cancelled")
 _INSERT_SESSION = insert(sessions)
 _INSERT_STATEMENT = insert(statements)
@@ -287,6 +330,17 @@ _FINISH_STATEMENT = (
     )
 )
 _ACK = update(sessions).where(sessions.c.id == bindparam("number")).values(acked=bindparam("new_acked"))
+
+
+def check_room(connection: Connection, table: Table, owner: str, limits: Limits) -> None:
+    """Raise FullError where no more may run. Whoever else wants to know waits until this transaction is over."""
+    connection.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
+    running = select(func.count()).where(table.c.ended_at.is_(None), table.c.removed_at.is_(None))
+    if limits.all is not None and (connection.execute(running).scalar() or 0) >= limits.all:
+        raise FullError("all")
+    mine = running.where(table.c.owner == owner)
+    if limits.each is not None and (connection.execute(mine).scalar() or 0) >= limits.each:
+        raise FullError("each")
 
 
 def _statement(session_id: int, number: int) -> Update:

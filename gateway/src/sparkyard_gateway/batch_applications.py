@@ -1,0 +1,34 @@
+"""Finds the Spark application of a batch that runs, which alone knows when it has one."""
+
+import asyncio
+import contextlib
+
+from sparkyard_gateway.backends.base import BatchBackend
+from sparkyard_gateway.live_batch import LiveBatch
+from sparkyard_gateway.store.batch_models import BatchEvent
+from sparkyard_gateway.store.batches import BatchStore
+from sparkyard_gateway.times import now_ms
+
+LOOK_SECONDS = (0.3, 10.0)
+"""How often a batch is asked for its Spark application: at first, and in the end."""
+
+
+async def look_for_application(batch: LiveBatch, backend: BatchBackend, store: BatchStore) -> None:
+    """Ask until there is one, or the attempt is over."""
+    pause, longest = LOOK_SECONDS
+    handle = batch.handle
+    while handle is not None and batch.handle is handle and not batch.ended.is_set():
+        found = await backend.application(batch.attempt, handle)
+        if found is not None:
+            batch.app_id, batch.spark_ui = found.id, found.ui
+            batch.changed.fire()
+            store.update_soon(
+                batch.id,
+                attempt=batch.attempt,
+                attempted={"app_id": found.id, "spark_ui": found.ui},
+                event=BatchEvent(at=now_ms(), batch_id=batch.id, event="application", detail={"id": found.id}),
+            )
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(batch.ended.wait(), pause)
+        pause = min(pause * 1.2, longest)
