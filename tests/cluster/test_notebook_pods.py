@@ -3,14 +3,18 @@
 The namespace enforces the Pod Security level `restricted`, so the API server itself judges every pod that is made.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from support.chart import CHART
 from support.cluster.using import Cluster, RefusedError
 from support.cluster_hub import ClusterHub, running_hub
 from support.hub_session import HubSession
@@ -32,12 +36,53 @@ def place(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def hub(cluster: Cluster, place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterHub]:
+def as_the_hub(cluster: Cluster, place: str, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """The cluster with the hub's own rights alone: zero-to-jupyterhub's role for its hub, and our chart's for logs."""
+    rights = [
+        {"apiGroups": [""], "resources": ["pods", "persistentvolumeclaims", "secrets", "services"],
+         "verbs": ["get", "watch", "list", "create", "delete"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "watch", "list"]},
+        *yaml_of("hub-logs.yaml")["rules"],
+    ]  # fmt: skip
+    rbac = "rbac.authorization.k8s.io"
+    metadata = {"name": "hub", "namespace": place}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": rights},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "hub"},
+            "subjects": [{"kind": "ServiceAccount", "name": "hub", "namespace": place}],
+        },
+    )
+    config = YAML(typ="safe", pure=True).load(cluster.kubeconfig.read_text())
+    for user in config["users"]:
+        user["user"] = {"token": cluster.kubectl("create", "token", "hub", "-n", place, "--duration=4h").strip()}
+    path = tmp_path_factory.mktemp("rights") / "kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(config))
+    return replace(cluster, kubeconfig=path)
+
+
+def yaml_of(template: str) -> dict[str, Any]:
+    """The first object of a template of the chart that has no logic in what matters here."""
+    text = (CHART / "templates" / template).read_text().split("---")[0]
+    plain = "\n".join(line for line in text.splitlines() if "{{" not in line)
+    found: dict[str, Any] = YAML(typ="safe", pure=True).load(plain)
+    return found
+
+
+@pytest.fixture(scope="module")
+def hub(
+    cluster: Cluster, as_the_hub: Cluster, place: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClusterHub]:
     cluster.load("notebook")
     folder = tmp_path_factory.mktemp("hub")
     catalog = folder / "catalog.yaml"
     shutil.copy(CATALOG, catalog)
-    with running_hub(cluster, place, folder, catalog) as found:
+    with running_hub(cluster, place, folder, catalog, kubeconfig=as_the_hub.kubeconfig) as found:
         yield found
 
 
