@@ -164,11 +164,14 @@ def executor():
 
 
 @pytest.fixture(scope="module")
-def attacker(spark: PodsGateway, session: int) -> int:
-    """A session whose code holds its driver's token."""
+def attacker(spark: PodsGateway, session: int) -> Iterator[int]:
+    """A session whose code holds its driver's token, where nothing but the chart's policies stands in its way."""
     output = spark.run(session, ATTACKER + EXECUTOR)
     assert output["status"] == "ok", output
-    return session
+    level = "pod-security.kubernetes.io/enforce"
+    spark.cluster.kubectl("label", "namespace", spark.namespace, f"{level}-")
+    yield session
+    spark.cluster.kubectl("label", "namespace", spark.namespace, f"{level}=restricted")
 
 
 def answered(spark: PodsGateway, session: int, before: str, question: str) -> tuple[int, str]:
