@@ -1,5 +1,6 @@
 """The test cluster itself: pods run, names resolve, memory limits kill, volumes hold, policies cut off."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ SERVING = ("sh", "-c", "mkdir -p /tmp/www && echo hello >/tmp/www/index.html && 
 def fetched(cluster: using.Cluster, namespace: str, pod: str, address: str, seconds: int = 5) -> str:
     """What a pod gets from an address; empty where it gets no connection."""
     try:
-        return cluster.inside(namespace, pod, "timeout", str(seconds), "wget", "-q", "-O", "-", f"http://{address}/").strip()
+        return cluster.inside(
+            namespace, pod, "timeout", str(seconds), "wget", "-q", "-O", "-", f"http://{address}/"
+        ).strip()
     except using.RefusedError:
         return ""
 
@@ -207,6 +210,21 @@ def test_a_new_pod_is_held_from_its_first_moment(cluster: using.Cluster, namespa
     assert "hello" not in seen["log"]
 
 
+@pytest.mark.parametrize("program", ["kubelet", "kube-proxy", "watching", "scheduler"])
+def test_a_program_that_is_killed_comes_back(cluster: using.Cluster, namespace: str, program: str) -> None:
+    if cluster.place is None:
+        pytest.skip("this is about the clusters that this machine starts")
+    place = cluster.place
+    killed = lifecycle.process(place, program)
+    killed.kill()
+    psutil.wait_procs([killed], timeout=60)
+    cluster.run_pod(namespace, "server", *SERVING)
+    cluster.run_pod(namespace, "client")
+    cluster.apply(service(namespace, "web", "server"))
+    reaches(cluster, namespace, "client", "web")
+    assert lifecycle.process(place, program) != killed
+
+
 # Up and down: of a second cluster, beside the one that the other tests use -------------------------------------
 def remains(place: Place) -> dict[str, object]:
     """What is left of a cluster on this machine, by kind; each is empty when it is down."""
@@ -247,7 +265,8 @@ def test_a_second_cluster_comes_and_goes_and_leaves_nothing_even_when_killed(clu
 
         assert before is not None
         for process in [before, *before.children(recursive=True)]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # the first one takes the others along
+                process.kill()
         psutil.wait_procs([before], timeout=60)
         assert remains(place)["control groups"], "a killed cluster leaves what the kernel cannot take along"
 

@@ -1,7 +1,7 @@
 """The project's images, built for a test cluster from their own Dockerfiles, on a base of Debian's packages.
 
-`make images` builds those that are named, or all, and loads them where the cluster is up. An archive's place in the
-cache is named by everything that decides its content, so an image that has not changed costs nothing.
+`make images` builds those that are named, or all, and loads them where the cluster is up. An image's name in the
+builder's store is made of everything that decides its content, so an image that has not changed costs nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,18 @@ from support.cluster.place import ROOT, Place
 from support.cluster.telling import Step, fail, say
 
 SUITE = "bookworm"
-BASE = "localhost/sparkyard-base:12"
+BASE = "localhost/sparkyard-base:12.2"  # the last number counts what is done to it here
 # How this machine's clients find the registries: mounted while an image is built, and never part of it.
-CLIENTS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/uv", "/etc/apt/sources.list", "/etc/apt/sources.list.d")
+CLIENTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pip.conf",
+    "/etc/uv",
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d",
+)
+
+
+ENOUGH = 5 << 30  # bytes of free disk that the largest image is built in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +117,16 @@ def base() -> str:
         for left in ("var/cache/apt/archives", "var/lib/apt/lists"):
             shutil.rmtree(tree / left, ignore_errors=True)
             (tree / left / "partial").mkdir(parents=True)
+        # As the slim images of Debian have it: no archives of packages, no documentation.
+        (tree / "etc/apt/apt.conf.d/clean").write_text(
+            'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };\n'
+        )
+        excluded = [f"path-exclude=/usr/share/{each}/*\n" for each in ("doc", "info", "locale", "man")]
+        (tree / "etc/dpkg/dpkg.cfg.d/slim").write_text("".join(excluded))
+        for each in ("doc", "info", "locale", "man"):
+            shutil.rmtree(tree / "usr/share" / each, ignore_errors=True)
+        for section in range(1, 10):  # alternatives, Java's among them, insist on the folders
+            (tree / f"usr/share/man/man{section}").mkdir(parents=True)
         subprocess.run(_buildah("rm", "sparkyard-base"), capture_output=True, check=False)
         for arguments in (
             ["from", "--name", "sparkyard-base", "scratch"],
@@ -135,53 +154,60 @@ def _mirror() -> str:
     return sites[0]
 
 
-def archive(image: Image) -> Path:
-    """The image's archive; built where the cache has none."""
+def built(image: Image) -> str:
+    """The image's name in the builder's store, built where the store has none of this content."""
     machine.install(machine.IMAGE_PACKAGES)
-    on = base()
-    digest = hashlib.sha256(f"{on} {image} {platform.machine()}".encode())
+    digest = hashlib.sha256(f"{base()} {image} {platform.machine()}".encode())
     for path in image.inputs():
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
-    folder = cache() / "images"
-    found = folder / f"{image.short}-{digest.hexdigest()[:16]}.tar"
-    with alone_on_machine(folder / f"{image.short}.lock"):
-        if not found.exists():
-            _build(image, found)
-            for old in folder.glob(f"{image.short}-{'[0-9a-f]' * 16}.tar"):
-                if old != found:
-                    old.unlink()
-    return found
+    name = f"localhost/sparkyard-built/{image.short}:{digest.hexdigest()[:16]}"
+    if not _has(name):
+        with alone_on_machine(cache() / "images" / f"{image.short}.lock"):
+            if not _has(name):
+                _build(image, name)
+    return name
 
 
-def _build(image: Image, into: Path) -> None:
+def _has(name: str) -> bool:
+    return (
+        subprocess.run(_buildah("inspect", "--type", "image", name), capture_output=True, check=False).returncode == 0
+    )
+
+
+def _build(image: Image, name: str) -> None:
+    if shutil.disk_usage(cache()).free < ENOUGH:
+        # What no image of now is made of: the steps of earlier contents.
+        subprocess.run(_buildah("rmi", "--prune"), capture_output=True, check=False)
+    if (free := shutil.disk_usage(cache()).free) < ENOUGH:
+        fail(f"building images needs {ENOUGH >> 30} GB of free disk at {cache()}, and {free >> 30} GB are free")
     with Step(f"building the image {image.name}") as step:
         mounts = [argument for path in CLIENTS if Path(path).exists() for argument in ("--volume", f"{path}:{path}:ro")]
         _run(
             _buildah(
                 "build", "--layers", "--isolation", "chroot", "--network", "host", *mounts,
                 "--build-arg", f"BASE={BASE}", "--build-arg", f"PACKAGES={image.packages}",
-                "--file", f"images/{image.folder}/Dockerfile", "--tag", image.name, ".",
+                "--file", f"images/{image.folder}/Dockerfile", "--tag", name, ".",
             ),
-            step, f"building {image.name}", into.with_suffix(".log"),
+            step, f"building {image.name}", cache() / "images" / f"{image.short}.log",
         )  # fmt: skip
-        part = into.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        _run(
-            _buildah("push", "--quiet", image.name, f"docker-archive:{part}:{image.name}"),
-            step, f"writing {into}", into.with_suffix(".push.log"),
-        )  # fmt: skip
-        part.rename(into)
 
 
 def load(place: Place, image: Image) -> None:
-    """Have the image in the cluster, as the cache has it now."""
-    path = archive(image)
+    """Have the image in the cluster, as its files are now."""
+    name = built(image)
     mark = place.folder / "containerd" / f"loaded-{image.short}"
-    if mark.exists() and mark.read_text() == path.name:
+    if mark.exists() and mark.read_text() == name:
         return
-    with Step(f"loading {image.name} into the cluster {place.name}"):
-        archives.load(place, path)
-    mark.write_text(path.name)
+    with Step(f"loading {image.name} into the cluster {place.name}") as step:
+        archive = place.folder / f"{image.short}.tar"
+        archive.unlink(missing_ok=True)
+        log = cache() / "images" / f"{image.short}.push.log"
+        _run(
+            _buildah("push", "--quiet", name, f"docker-archive:{archive}:{image.name}"), step, f"writing {archive}", log
+        )
+        archives.load(place, archive)
+        archive.unlink()
+    mark.write_text(name)
 
 
 def build_and_load(place: Place, names: Iterable[str], *, is_up: bool) -> None:
@@ -192,4 +218,4 @@ def build_and_load(place: Place, names: Iterable[str], *, is_up: bool) -> None:
         if is_up:
             load(place, IMAGES[name])
         else:
-            say(f"{IMAGES[name].name} is in {archive(IMAGES[name])}")
+            say(f"{IMAGES[name].name} is built as {built(IMAGES[name])}")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 RESTART_SECONDS = 2.0
+LINK_SECONDS = 120.0
 # These need the API server; the kubelet would otherwise back off from it for seconds.
 AFTER_API = ("controller-manager", "scheduler", "kubelet", "kube-proxy", "watching")
 
@@ -41,7 +42,11 @@ def prepare_mounts(folder: Path) -> None:
 
 def prepare_network(plan: dict[str, Any]) -> None:
     """The node's address on the link to this machine, and forwarding between pods, services and that link."""
+    end = time.monotonic() + LINK_SECONDS
     while subprocess.run(["ip", "link", "show", "uplink"], capture_output=True, check=False).returncode:
+        if time.monotonic() > end:
+            # `up` was killed before it wrote down who this is: nobody else would end it.
+            sys.exit(f"no link to this machine came within {LINK_SECONDS:.0f} s")
         time.sleep(0.05)
     run("ip", "link", "set", "lo", "up")
     run("ip", "address", "add", f"{plan['node']}/30", "dev", "uplink")

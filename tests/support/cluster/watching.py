@@ -25,7 +25,7 @@ from support.cluster.policies import Rules, pod_of, ruleset
 
 # Written when a pod's network stands, removed when it goes.
 RECORDS = Path("/var/lib/cni/results")
-LOOK_SECONDS = 0.03
+LOOK_SECONDS = 0.05
 log = logging.getLogger("watching")
 
 
