@@ -195,7 +195,10 @@ def test_an_executor_as_spark_makes_it_is_let(spark, attacker):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("pod['spec']['containers'][0]['securityContext']['privileged'] = True", "not privileged"),
+        (
+            "pod['spec']['containers'][0]['securityContext'] |= {'privileged': True, 'allowPrivilegeEscalation': True}",
+            "not privileged",
+        ),
         ("pod['spec']['containers'][0]['securityContext']['allowPrivilegeEscalation'] = True", "not privileged"),
         ("pod['spec']['containers'][0]['securityContext']['capabilities']['add'] = ['NET_RAW']", "not privileged"),
         ("pod['spec']['containers'][0]['securityContext']['runAsUser'] = 0", "not privileged"),
@@ -323,13 +326,19 @@ def test_a_driver_that_takes_too_much_memory_is_told_so(spark):
 def test_an_executor_that_takes_too_much_memory_is_told_in_the_log(spark):
     number = spark.new_session(conf={})
     spark.until_idle(number)
-    # With cgroups of version 2 the kernel ends all of a container. With version 1 it ends one process, and here that
-    # shall be the executor itself, the first of its container, rather than the Python that Spark would start again.
+    # With cgroups of version 2 the kernel ends all of a container. With version 1 it ends one process, the largest: here
+    # that shall be the executor itself, and not a Python that Spark would start again.
     code = """
 def take_too_much(_):
+    import os, time
     with open("/proc/1/oom_score_adj", "w") as wish:
         wish.write("1000")
-    return len([bytearray(b"x") * (256 << 20) for _ in range(16)])
+    for _ in range(16):
+        if os.fork() == 0:
+            much = bytearray(b"x") * (64 << 20)
+            time.sleep(120)
+            os._exit(0)
+    time.sleep(120)
 sc.parallelize([0], 1).map(take_too_much).first()
 """
     assert spark.run(number, code)["status"] == "error"
