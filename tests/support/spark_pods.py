@@ -48,7 +48,7 @@ profiles:
       version: "3.5"
       driver: &driver {image: spark-3.5, cores: 1, memory: 512m, pod: {cpu: 100m}}
       executor: &executor {image: pandas-2.1, cores: 1, memory: 512m, count: {default: 1, max: 2}, pod: {cpu: 100m}}
-      conf: {spark.sql.shuffle.partitions: 2}
+      conf: {spark.sql.shuffle.partitions: 2, spark.task.maxFailures: 1}
   dynamic:
     <<: *small
     spark:

@@ -28,7 +28,7 @@ from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
-from sparkyard_gateway.starts import Starts
+from sparkyard_gateway.starts import LAUNCHING, Starts, launched, too_late
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, FullError, Limits, Store
@@ -39,7 +39,6 @@ DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the driver gone; what remains goes on behind it."""
 LAST_WORDS = 5
 """How many lines of a dead driver's log a statement that died with it shows."""
-LAUNCHING = "Starting the driver process."
 HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
 
@@ -165,10 +164,7 @@ class Sessions:
         """
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
-        spec = policy.decide(self._catalog.catalog, caller, request)
-        if self._settings.backend == "kubernetes":
-            policy.check_homes(spec)  # they are volumes of other pods
-        return spec
+        return policy.decide(self._catalog.catalog, caller, request, homes=self._settings.backend != "kubernetes")
 
     async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
         number = await self._store.session_of_key(caller.name, key)
@@ -225,8 +221,7 @@ class Sessions:
             self._store.update_session_soon(
                 session.id, handle=session.handle, event=Event(at=now_ms(), session_id=session.id, event="started")
             )
-            if session.phase == LAUNCHING:  # a backend may have said more already
-                say("The driver process is up; Spark is starting.")
+            say(launched(session.phase))
             await self._until_ready(session)
 
     def await_ready(self, session: LiveSession) -> None:
@@ -239,10 +234,8 @@ class Sessions:
         )
         await self.until_held()
         if session.state is SessionState.STARTING:
-            seconds = self._settings.start_timeout_seconds
             session.late = True
-            what = f"it was at this: {session.phase}" if session.phase else "the log says how far it came."
-            self.end(session, f"Spark did not start within {seconds:g} s; {what}")
+            self.end(session, too_late(self._settings.start_timeout_seconds, session.phase))
 
     # What happens to it
 
@@ -288,7 +281,7 @@ class Sessions:
         if session.state is not SessionState.SHUTTING_DOWN:
             told = None if ended.decisive else session.reason
             reason = told or (ended.reason if failure else self._with_last_words(session, ended))
-            session.reason = reason if ended.decisive else with_exception(reason, failure)
+            session.reason = with_exception(reason, None if ended.decisive else failure)
             # What the backend saw, not the driver's own words: these may be anything its user wrote.
             log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
             self._metrics.died.labels(session.profile).inc()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sparkyard_gateway.backends import kubernetes, pod_log, pod_watch
+from sparkyard_gateway.backends import kubernetes, pod_log, pod_watch, stray_pods
 from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrder, Ended
 from sparkyard_gateway.backends.cluster import ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.kubernetes import KubernetesBackend
@@ -188,8 +188,8 @@ async def here(tmp_path, monkeypatch):
     for module, name, seconds in (
         (kubernetes, "FIRST_PAUSE", 0.02),
         (kubernetes, "LONGEST_PAUSE", 0.05),
-        (kubernetes, "SWEEP_SECONDS", 0.02),
-        (kubernetes, "STRAY_SECONDS", 0.1),
+        (stray_pods, "SWEEP_SECONDS", 0.02),
+        (stray_pods, "STRAY_SECONDS", 0.1),
         (pod_watch, "FIRST_PAUSE", 0.02),
         (pod_watch, "LONGEST_PAUSE", 0.05),
         (pod_log, "FIRST_PAUSE", 0.02),

@@ -45,6 +45,10 @@ def people(gateways):
         yield at_a, at_b
 
 
+def taken_over(gateway) -> None:
+    until(lambda: '"sessions_taken_over"' in gateway.log, PATIENCE)
+
+
 @undisturbed
 def test_either_answers_for_all_batches(gateways, people):
     at_a, at_b = people
@@ -122,12 +126,19 @@ def test_killing_the_owner_loses_no_batch_and_runs_none_twice(gateways, people, 
     key = [{"Idempotency-Key": f"once-{number}"} for number in range(8)]
     starting = [submit(at_b, "counts.py", str(mark), headers=each) for mark, each in zip(marks, key, strict=True)]
     waited: list[dict] = []
-    waiter = threading.Thread(target=lambda: waited.append(at_a.get(f"/batches/{doomed}?wait=60&state=running").json()))
+
+    def wait() -> None:
+        # Whoever waits is told to ask again where that takes longer than a request may.
+        asking = f"/batches/{doomed}?wait=60&state=running"
+        waited.append(until(lambda: (found := at_a.get(asking)).status_code == 200 and found.json(), PATIENCE))
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
     b.kill()
     os.kill(pids[doomed], signal.SIGKILL)
     # Nothing is gone, not even before anybody has taken over.
     assert {each["id"] for each in at_a.get("/batches").json()["sessions"]} == {done, long, doomed, *starting}
+    taken_over(gateways[0])
     again = [submit(at_a, "counts.py", str(mark), headers=each) for mark, each in zip(marks, key, strict=True)]
     assert again == starting
     found = [ended(at_a, number) for number in starting]
@@ -158,6 +169,7 @@ def test_a_gateway_frozen_while_it_starts_batches_runs_none_twice(gateways, peop
         numbers = list(threads.map(lambda mark: submit(at_b, "counts.py", str(mark)), marks))
     freeze(b)
     try:
+        taken_over(gateways[0])
         found = [ended(at_a, number) for number in numbers]
         assert [each["state"] for each in found] == ["success"] * 8, found
     finally:
@@ -273,3 +285,29 @@ def test_a_claim_is_judged_by_the_owner(gateways, people):
     assert gateways[1].log.count("claim_refused") == 2
     large = httpx.post(f"{gateways[0].url}/driver/v1/{session}/bootstrap", content=b"x" * 10_000)
     assert large.status_code == 413
+
+
+def test_a_batch_of_a_machine_that_is_gone_for_good_is_neither_run_again_nor_believed_to_run(
+    start_mortal, postgres, tmp_path
+):
+    """Two folders stand for two machines: what ran in the one cannot be seen from the other."""
+    write_scripts(tmp_path / "homes", "alice")
+    shared = (
+        "--database-url", postgres.url(postgres.new_database()), "--lease-seconds", str(LEASE),
+        "--homes-dir", str(tmp_path / "homes"), "--orphan-seconds", "1",
+    )  # fmt: skip
+    a, b = (
+        start_mortal(*shared, "--instance", name, "--state-dir", str(tmp_path / name / "state"), log=name)
+        for name in ("a", "b")
+    )
+    with client(a, "token-of-alice") as at_a, client(b, "token-of-alice") as at_b:
+        number = submit(at_b, "waits.py", "600")
+        pid = int(said(at_b, number, "pid"))
+        b.kill()
+        taken_over(a)
+        over = ended(at_a, number)
+        assert (over["state"], over["exitCode"]) == ("dead", None)
+        assert "has been away for too long" in over["stateReason"]
+        assert alive(pid)  # which nobody here could know, on another machine
+        os.kill(pid, signal.SIGKILL)
+        assert at_a.delete(f"/batches/{number}").json() == {"msg": "deleted"}

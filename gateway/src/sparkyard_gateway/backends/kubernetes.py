@@ -28,6 +28,7 @@ from sparkyard_gateway.backends.pod_log import PodLog
 from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms
 from sparkyard_gateway.backends.pod_watch import PodWatch
+from sparkyard_gateway.backends.stray_pods import StrayPods, role_of
 
 Object = dict[str, Any]
 
@@ -36,10 +37,6 @@ LOG_SECONDS = 10.0
 LISTED_SECONDS = 15.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 LONGEST_AWAY = 60.0
-STRAY_SECONDS = 120.0
-"""How long a pod that nobody here knows is left alone: it may be another gateway's, whose row is being written."""
-SWEEP_SECONDS = 30.0
-
 Tell = Callable[[int, str], None]
 """Told what a driver that is starting waits for, as a sentence for its owner."""
 
@@ -94,16 +91,12 @@ class KubernetesBackend:
         self._watches: dict[str, PodWatch] = {}
         self._executors = ExecutorNotes(sessions_dir)
         self._gone: dict[int, asyncio.Event] = {}
-        self._strays: dict[str, float] = {}
-        self._sweeper: asyncio.Task[None] | None = None
+        self._strays = StrayPods(self._watches, self._has, self._end_stray)
         sessions_dir.mkdir(parents=True, exist_ok=True)
 
     async def close(self) -> None:
         """Look no more; the pods run on."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+        await self._strays.close()
         for watch in self._watches.values():
             await watch.close()
         for driver in self._drivers.values():
@@ -204,8 +197,7 @@ class KubernetesBackend:
 
             watch = self._watches[namespace] = PodWatch(self._cluster, namespace, selector, self._seen, all_listed)
         watch.open()
-        if self._sweeper is None or self._sweeper.done():
-            self._sweeper = asyncio.create_task(self._sweep(), name="pod-sweep")
+        self._strays.open()
         return watch
 
     def _take(self, session_id: int, namespace: str, pod: Object) -> _Driver:
@@ -228,7 +220,7 @@ class KubernetesBackend:
             driver = self._drivers.get(session_id)
             if driver is None:
                 return  # another gateway's
-            if labels.get(pod_names.ROLE) == pod_names.EXECUTOR:
+            if role_of(pod) == pod_names.EXECUTOR:
                 self._executors.seen(session_id, pod, gone=gone)
             elif driver.uid == pod["metadata"]["uid"]:
                 self._driver_seen(driver, pod, gone=gone)
@@ -292,7 +284,7 @@ class KubernetesBackend:
         pause = FIRST_PAUSE
         try:
             while found := await self._pods_of(session_id):
-                drivers = [each for each in found if _role(each[1]) == pod_names.DRIVER]
+                drivers = [each for each in found if role_of(each[1]) == pod_names.DRIVER]
                 # Executors go by themselves when their driver ends Spark in order; those that did not are told after.
                 for namespace, pod in drivers or found:
                     metadata = pod["metadata"]
@@ -320,29 +312,6 @@ class KubernetesBackend:
         pod = {"metadata": {"name": handle["pod"], "uid": handle["uid"]}}
         await self._remove(handle["namespace"], pod)
 
-    async def _sweep(self) -> None:
-        """End pods that no session wants: of a gateway that died in the midst, or whose database was put back."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                for namespace, watch in list(self._watches.items()):
-                    for pod in [each for each in watch.pods.values() if self._is_stray(each)]:
-                        await self._end_stray(namespace, pod)
-                present = {uid for watch in self._watches.values() for uid in watch.pods}
-                self._strays = {uid: since for uid, since in self._strays.items() if uid in present}
-            except Exception:  # the loop must outlive one bad round
-                log.exception("pod_sweep_failed")
-
-    def _is_stray(self, pod: Object) -> bool:
-        metadata = pod["metadata"]
-        labels = metadata.get("labels") or {}
-        known = self._drivers.get(int(labels.get(pod_names.SESSION, -1)))
-        if _role(pod) != pod_names.DRIVER or (known is not None and known.uid == metadata["uid"]):
-            self._strays.pop(metadata["uid"], None)
-            return False
-        since = self._strays.setdefault(metadata["uid"], time.monotonic())
-        return time.monotonic() - since > STRAY_SECONDS
-
     async def _end_stray(self, namespace: str, pod: Object) -> None:
         session_id = int(pod["metadata"]["labels"][pod_names.SESSION])
         known = self._drivers.get(session_id)
@@ -354,6 +323,11 @@ class KubernetesBackend:
         if unwanted:
             log.warning("stray_pod_ended", session=session_id, pod=pod["metadata"]["name"], namespace=namespace)
             await self._remove(namespace, pod)
+
+    def _has(self, pod: Object) -> bool:
+        """Whether this is the pod of a driver that is looked after here."""
+        known = self._drivers.get(int(pod["metadata"]["labels"][pod_names.SESSION]))
+        return known is not None and known.uid == pod["metadata"]["uid"]
 
     # What is asked
 
@@ -391,11 +365,6 @@ class KubernetesBackend:
         self._executors.forget(session_id)
         if not keep_log:
             await asyncio.to_thread(shutil.rmtree, self._dir / str(session_id), ignore_errors=True)
-
-
-def _role(pod: Object) -> str | None:
-    role = (pod["metadata"].get("labels") or {}).get(pod_names.ROLE)
-    return role if isinstance(role, str) else None
 
 
 def _refusal(namespace: str, refused: ClusterRefused) -> str:
