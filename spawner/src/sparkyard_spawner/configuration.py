@@ -81,6 +81,7 @@ def configure_kubernetes(
         ours.storage_class = home_storage_class
     ours.storage_access_modes = ["ReadWriteOnce"]
     ours.pvc_name_template = "home-{username}"
+    ours.delete_pvc = False  # who deletes a user does not mean the work of years
     ours.uid, ours.gid, ours.fs_gid = uid, gid, gid
     ours.room_seconds = room_seconds
     ours.profile_list = []

@@ -250,6 +250,7 @@ async def test_what_a_chart_sets_of_kubespawner_does_not_win() -> None:
     made = KubernetesSpawner(_mock=True, user=user, config=config)
     assert (made.uid, made.gid, made.fs_gid, made.privileged) == (1500, 1600, 1600, False)
     assert made.automount_service_account_token is False
+    assert made.delete_pvc is False
     assert (made.pvc_name, made.storage_class, made.storage_capacity) == ("home-sam", "fast", "1Gi")
 
 
