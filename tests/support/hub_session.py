@@ -1,6 +1,8 @@
 """A person signed in at the hub without a browser: real forms, real cookies; and tokens of theirs for scripts."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +35,12 @@ class HubSession:
     def get(self, path: str, **options: Any) -> httpx.Response:
         """A page or an answer of the API, as this person."""
         return self._client.get(self.address + path, **options)
+
+    @contextmanager
+    def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
+        """An answer that is read as it comes."""
+        with self._client.stream("GET", self.address + path, **options) as answer:
+            yield answer
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Change something through the hub's API, as this person's browser would."""

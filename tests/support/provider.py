@@ -39,9 +39,9 @@ class RunningProvider:
 
 
 @contextmanager
-def running_provider(folder: Path) -> Iterator[RunningProvider]:
+def running_provider(folder: Path, hub: str = HUB) -> Iterator[RunningProvider]:
     """One for each process: canaille keeps its database in a class."""
-    client = random_client(HUB)
+    client = random_client(hub)
     application = make_provider(kept_keys(folder), client, USERS, folder / "canaille.sqlite")
     server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

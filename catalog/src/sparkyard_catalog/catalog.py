@@ -12,7 +12,9 @@ from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 from sparkyard_catalog.consistency import inconsistencies
 from sparkyard_catalog.entry import Entry, Group, Named, Slug, Title
 from sparkyard_catalog.images import Image
+from sparkyard_catalog.placement import DnsLabel
 from sparkyard_catalog.profiles import Profile
+from sparkyard_catalog.spark_pod import Nodes
 
 
 class Team(Named):
@@ -24,6 +26,9 @@ class Team(Named):
     """The groups whose members are the team's. A person in several teams belongs to the first in the file."""
     leads: tuple[Group, ...] = ()
     """The groups whose members lead the team. They are of the team, also where they are in none of its groups."""
+    namespace: DnsLabel | None = None
+    """On Kubernetes: the namespace of the team's drivers and executors, which the chart must list in spark.namespaces;
+    where absent, the gateway's own for Spark."""
 
 
 class ServiceAccount(Named):
@@ -56,6 +61,9 @@ class Catalog(Entry):
     """Teams, by name."""
     service_accounts: dict[Slug, ServiceAccount] = Field(default_factory=dict)
     """Service accounts, by name: each is a service of the hub of the same name, and is told apart by its token."""
+
+    nodes: Nodes = Nodes()
+    """On Kubernetes: how the cluster marks its nodes."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 

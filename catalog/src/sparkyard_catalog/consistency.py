@@ -30,6 +30,7 @@ def inconsistencies(catalog: "Catalog", broken: Names | None = None) -> Iterator
         yield from _groups(catalog, profile.groups, (*at, "groups"))
         yield from _teams(catalog, profile, at, broken)
         yield from _image(catalog, profile.notebook.image, (*at, "notebook", "image"), "notebook", broken)
+        yield from _pod(catalog, profile, (*at, "notebook", "pod"), broken)
         yield from _process_images(catalog, profile, at, broken)
         yield from _rules(profile.spark, (*at, "spark"))
     for name, team in catalog.teams.items():
@@ -54,6 +55,17 @@ def _team(catalog: "Catalog", team: str, at: Place, broken: Names) -> Iterator[F
     known = {*catalog.teams, *broken.get("teams", ())}
     if team not in known:
         yield at, f"there is no team '{team}'; {did_you_mean(team, known)}"
+
+
+def _pod(catalog: "Catalog", profile: Profile, at: Place, broken: Names) -> Iterator[Finding]:
+    for index, step in enumerate(profile.notebook.pod.init):
+        if step.image is not None:
+            yield from _image(catalog, step.image, (*at, "init", index, "image"), None, broken)
+    for index, shared in enumerate(profile.notebook.pod.shared):
+        place = (*at, "shared", index)
+        yield from _groups(catalog, shared.groups, (*place, "groups"))
+        for number, team in enumerate(shared.teams):
+            yield from _team(catalog, team, (*place, "teams", number), broken)
 
 
 def _process_images(catalog: "Catalog", profile: Profile, at: Place, broken: Names) -> Iterator[Finding]:
@@ -94,10 +106,11 @@ def _groups(catalog: "Catalog", groups: tuple[str, ...], at: Place) -> Iterator[
             yield (*at, index), (f"group '{group}' is not listed under groups; {did_you_mean(group, catalog.groups)}")
 
 
-def _image(catalog: "Catalog", name: str, at: Place, kind: str, broken: Names) -> Iterator[Finding]:
+def _image(catalog: "Catalog", name: str, at: Place, kind: str | None, broken: Names) -> Iterator[Finding]:
+    """`kind` is what the image must be; None takes any."""
     image = catalog.images.get(name)
     unread = broken.get("images", ())
-    if image is not None and image.kind != kind:
+    if image is not None and kind is not None and image.kind != kind:
         fitting = [other for other, candidate in catalog.images.items() if candidate.kind == kind]
         yield at, f"image '{name}' is of kind {image.kind}, and {kind} is needed; known: {', '.join(fitting) or 'none'}"
     elif image is None and name not in unread:

@@ -37,8 +37,8 @@ class Local(Entry):
 class Image(Named):
     """A container image that profiles may name."""
 
-    kind: Literal["notebook", "spark"]
-    """What runs in it: the notebook server, or Spark's driver and executors."""
+    kind: Literal["notebook", "spark", "init"]
+    """What runs in it: the notebook server, Spark's driver and executors, or steps before a notebook server starts."""
     ref: ImageReference
     """The image as a container runtime pulls it: registry/path:tag, best with @sha256:digest."""
     title: Title | None = None
@@ -52,6 +52,7 @@ class Image(Named):
     def _spark_where_spark_is(self) -> Self:
         if self.kind == "spark" and self.spark is None:
             raise PydanticCustomError("image", 'an image of kind spark says its version; add spark: "3.5"')
-        if self.kind == "notebook" and self.spark is not None:
-            raise PydanticCustomError("image", "a notebook image has no Spark; remove this key", {"at": "spark"})
+        if self.kind != "spark" and self.spark is not None:
+            what = "a notebook image" if self.kind == "notebook" else "an image for steps"
+            raise PydanticCustomError("image", "{what} has no Spark; remove this key", {"what": what, "at": "spark"})
         return self

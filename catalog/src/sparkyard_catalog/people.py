@@ -32,7 +32,7 @@ def may_use(catalog: Catalog, person: Person, profile: Profile) -> bool:
     """Whether a person may use a profile. Admins may use all of them, within the same caps."""
     if person.admin or profile.everyone or not person.groups.isdisjoint(profile.groups):
         return True
-    return any(_member(person, catalog.teams[team]) for team in profile.teams)
+    return any(is_member(person, catalog.teams[team]) for team in profile.teams)
 
 
 def profiles_for(catalog: Catalog, person: Person) -> tuple[Profile, ...]:
@@ -51,7 +51,7 @@ def team_of(catalog: Catalog, person: Person) -> Team | None:
     """The team that a person's work counts for: the first in the file that they are a member of."""
     if person.team is not None:
         return catalog.teams.get(person.team)
-    return next((team for team in catalog.teams.values() if _member(person, team)), None)
+    return next((team for team in catalog.teams.values() if is_member(person, team)), None)
 
 
 def teams_led_by(catalog: Catalog, person: Person) -> tuple[Team, ...]:
@@ -61,6 +61,6 @@ def teams_led_by(catalog: Catalog, person: Person) -> tuple[Team, ...]:
     return tuple(team for team in catalog.teams.values() if not person.groups.isdisjoint(team.leads))
 
 
-def _member(person: Person, team: Team) -> bool:
+def is_member(person: Person, team: Team) -> bool:
     """Leads are members, also where the identity provider does not list them among the rest."""
     return person.team == team.name or not person.groups.isdisjoint((*team.groups, *team.leads))

@@ -7,11 +7,13 @@ from pydantic_core import PydanticCustomError
 
 from sparkyard_catalog.entry import Entry, Group, Named, Plain, Title
 from sparkyard_catalog.images import Version
+from sparkyard_catalog.notebook_pod import NotebookPod
 from sparkyard_catalog.places import UrlPrefix
 from sparkyard_catalog.references import RegistryPrefix
 from sparkyard_catalog.rules import Rule
 from sparkyard_catalog.settings import FixedKey, OpenedKey
 from sparkyard_catalog.sizes import CpuShare, Memory, MemoryShare, Number, Timeout
+from sparkyard_catalog.spark_pod import Dynamic, SparkPod
 
 
 class Notebook(Entry):
@@ -23,6 +25,8 @@ class Notebook(Entry):
     """The CPU of the notebook server."""
     memory: MemoryShare
     """The memory of the notebook server."""
+    pod: NotebookPod = NotebookPod()
+    """On Kubernetes: where its pod runs, what it mounts, what happens before it starts."""
 
 
 class OwnImages(Entry):
@@ -47,6 +51,8 @@ class Process(Entry):
     """Cores of each process."""
     memory: Memory
     """Memory of each process (the JVM's heap)."""
+    pod: SparkPod = SparkPod()
+    """On Kubernetes: where its pod runs, and what it mounts."""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -63,6 +69,8 @@ class Executor(Process):
 
     count: Number
     """How many executors a session has."""
+    dynamic: Dynamic | None = None
+    """On Kubernetes: whether executors come and go with the work; absent, a session keeps all of its executors."""
 
 
 class Files(Entry):

@@ -9,6 +9,7 @@ from sparkyard_catalog import standing
 from sparkyard_catalog.catalog import Catalog
 from sparkyard_catalog.errors import Refused
 from sparkyard_catalog.granted_image import ImageSpec, image_spec
+from sparkyard_catalog.granted_pod import PodSpec, pod_spec
 from sparkyard_catalog.people import Person
 from sparkyard_catalog.quantities import kubernetes_bytes
 from sparkyard_catalog.sessions import SessionSpec, grant
@@ -41,6 +42,8 @@ class ServerSpec:
     cpu_limit: float
     memory_guarantee: int
     memory_limit: int
+    pod: PodSpec
+    """What it has beyond that where it is a pod."""
     session: SessionSpec
     """What a Spark session gets that is started without further wishes."""
     session_defaults: dict[str, Any]
@@ -62,6 +65,7 @@ def resolve_server(catalog: Catalog, person: Person, options: Mapping[str, objec
         cpu_limit=notebook.cpu.limit,
         memory_guarantee=kubernetes_bytes(notebook.memory.guarantee),
         memory_limit=kubernetes_bytes(notebook.memory.limit),
+        pod=pod_spec(catalog, person, profile),
         session=session,
         session_defaults=_session_defaults(session),
     )

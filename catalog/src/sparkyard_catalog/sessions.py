@@ -11,6 +11,7 @@ from sparkyard_catalog import standing
 from sparkyard_catalog.catalog import Catalog
 from sparkyard_catalog.errors import Refused
 from sparkyard_catalog.granted_image import Environment, ImageSpec, grant_image
+from sparkyard_catalog.granted_spark_pod import SparkPods, spark_pods
 from sparkyard_catalog.people import Person, default_profile_for, profiles_for, team_of
 from sparkyard_catalog.places import plain_address, prefixes_for, under
 from sparkyard_catalog.policy import granted_settings
@@ -62,6 +63,8 @@ class SessionSpec:
     archives: tuple[str, ...]
     idle_timeout_seconds: float
     lifetime_seconds: float | None
+    pods: SparkPods
+    """What driver and executors are on Kubernetes."""
     file: str | None = None
 
     @property
@@ -82,12 +85,13 @@ def grant(catalog: Catalog, person: Person, request: SessionChoices, keys: Mappi
     wishes = Wishes(profile, request, keys)
     driver, executor = profile.spark.driver, profile.spark.executor
     both = request.conf.get(standing.BOTH_IMAGES)
+    team = team_of(catalog, person)
     driver_image = request.conf.get(standing.DRIVER_IMAGE, both)
     executor_image = request.conf.get(standing.EXECUTOR_IMAGE, both)
     spec = SessionSpec(
         profile=profile.name,
         profile_title=profile.title,
-        team=team.name if (team := team_of(catalog, person)) else None,
+        team=team.name if team else None,
         spark_version=profile.spark.version,
         driver_image=grant_image(catalog, profile, driver, keys["driver_image"], driver_image),
         executor_image=grant_image(catalog, profile, executor, keys["executor_image"], executor_image),
@@ -103,6 +107,7 @@ def grant(catalog: Catalog, person: Person, request: SessionChoices, keys: Mappi
         archives=_files(profile, person, "archives", request.archives),
         idle_timeout_seconds=wishes.time("idle_timeout", profile.sessions.idle_timeout) or 0,
         lifetime_seconds=wishes.time("lifetime", profile.sessions.lifetime),
+        pods=spark_pods(catalog.nodes, profile, team),
         file=None if request.file is None else _files(profile, person, "file", (request.file,))[0],
     )
     spec.conf.update({key: str(getattr(spec, choice)) for choice, key in SIZE_KEYS.items()})

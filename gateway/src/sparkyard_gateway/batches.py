@@ -139,6 +139,9 @@ class Batches:
     async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
         """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
         check_name(request.name)
+        if self._settings.backend == "kubernetes":
+            # They run beside the gateway, and what runs there could act as the gateway.
+            raise Rejected("batches do not run on Kubernetes yet; run the same file from a session")
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)

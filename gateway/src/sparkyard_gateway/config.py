@@ -93,10 +93,10 @@ class Settings(BaseSettings):
         15.0, description="After how long without a sign of life a gateway's sessions are taken over by another."
     )
 
-    backend: Literal["local", "livy"] = Field(
+    backend: Literal["local", "livy", "kubernetes"] = Field(
         "local",
-        description="Where new sessions' drivers run: local, as processes of this machine, or livy, as batches of the "
-        "upstream Livy at livy_url. Sessions that run already stay where they are.",
+        description="Where new sessions' drivers run: local, as processes of this machine; livy, as batches of the "
+        "upstream Livy at livy_url; or kubernetes, as pods. Sessions that run already stay where they are.",
     )
     livy_url: str | None = Field(
         None, description="The upstream Apache Livy (0.7 or later), such as http://emr-primary:8998."
@@ -141,6 +141,39 @@ class Settings(BaseSettings):
         None,
         description="File, on the machines where an upstream Livy runs drivers, with the authorities that sign the "
         "certificate at driver_url. Default: what Python trusts there.",
+    )
+
+    kubernetes_config: Path | None = Field(
+        None,
+        description="The kubeconfig file of the cluster where drivers run. Default: in a pod, its service account; "
+        "elsewhere KUBECONFIG, or ~/.kube/config.",
+    )
+    kubernetes_namespace: str = Field(
+        "spark",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="The namespace of drivers and executors of whoever is in no team that has one of its own.",
+    )
+    kubernetes_api_url: str = Field(
+        "https://kubernetes.default.svc", description="How drivers reach Kubernetes, to ask for executors."
+    )
+    kubernetes_service_account: str = Field(
+        "spark", description="The service account of drivers: it may make and end pods in its namespace, within limits."
+    )
+    kubernetes_executor_service_account: str = Field(
+        "spark-executor", description="The service account of executors, which may do nothing and has no token there."
+    )
+    kubernetes_uid: int = Field(
+        185, ge=1, le=2**31 - 1, description="The uid and gid of drivers and executors, whatever their image says."
+    )
+    kubernetes_installation: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]{1,12}$",
+        description="Tells this installation's pods from another's. Default: made from the database's address.",
+    )
+    kubernetes_driver_ca_file: Path | None = Field(
+        None,
+        description="File, here, with the authorities that sign the certificate at driver_url; it goes to each driver. "
+        "Default: what Python trusts in the drivers' images.",
     )
 
     homes_dir: Path | None = Field(
@@ -310,6 +343,15 @@ class Settings(BaseSettings):
                     "backend livy needs driver_url, by which drivers on the cluster reach this gateway, and it must "
                     "begin with wss://, as it carries tokens and results (ws:// only to this machine itself)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _kubernetes(self) -> "Settings":
+        if self.backend == "kubernetes" and urlsplit(self.driver_url or "").scheme not in {"ws", "wss"}:
+            raise ValueError(
+                "backend kubernetes needs driver_url, by which pods reach this gateway, such as "
+                "ws://gateway.sparkyard.svc:8711"
+            )
         return self
 
     @property

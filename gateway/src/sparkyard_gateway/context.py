@@ -16,12 +16,16 @@ from sparkyard_catalog import CatalogFile
 from sparkyard_gateway import memory, readings
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
+from sparkyard_gateway.backends.cluster import Cluster
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fences, fences_for
 from sparkyard_gateway.backends.history_servers import HistoryServers
+from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.local_batches import LocalBatches
+from sparkyard_gateway.backends.pod_objects import PodObjects
+from sparkyard_gateway.backends.pod_places import Terms as PodTerms
 from sparkyard_gateway.backends.submission import Terms
 from sparkyard_gateway.backends.upstream import UpstreamLivy
 from sparkyard_gateway.batch_reconciler import BatchReconciler
@@ -113,6 +117,8 @@ class Gateway:
         """Take up what runs, and begin."""
         self.database.open()
         await self.history_servers.open()
+        if self.settings.backend == "kubernetes":
+            self._watch_pods()
         if self.membership is not None:
             await self.membership.begin()
         else:
@@ -125,6 +131,13 @@ class Gateway:
         )
         if self.membership is not None:
             self._tasks += (asyncio.create_task(self.membership.run(), name="membership"),)
+
+    def _watch_pods(self) -> None:
+        """Look at every namespace where drivers may be, before any is looked for."""
+        backend, catalog = self.backends["kubernetes"], self.catalog.catalog
+        assert isinstance(backend, KubernetesBackend)
+        teams = {team.namespace for team in catalog.teams.values() if team.namespace}
+        backend.open(frozenset({self.settings.kubernetes_namespace, *teams}))
 
     def begin_to_close(self) -> None:
         """Let go of everyone who waits, so that a stop takes no longer than an answer."""
@@ -151,7 +164,7 @@ class Gateway:
                 # An upstream that is away cannot end its drivers; they stay written down for the next gateway.
                 await asyncio.wait(endings, timeout=self.settings.stop_grace_seconds + ENDING_SECONDS)
         for backend in self.backends.values():
-            if isinstance(backend, LivyBackend):
+            if isinstance(backend, LivyBackend | KubernetesBackend):
                 await backend.close()
         await self.local_batches.close()
         if self.membership is not None:
@@ -211,6 +224,7 @@ def build(settings: Settings) -> Gateway:
         ui_keys=ui_keys,
     )
     backends["livy"] = _upstream(settings, database, sessions)
+    backends["kubernetes"] = _cluster(settings, database, sessions, store, ui_keys)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
@@ -334,6 +348,37 @@ def _upstream(settings: Settings, database: Database, sessions: Sessions) -> Liv
         on_the_line,
         sessions.tell_phase,
         poll_seconds=settings.livy_poll_seconds,
+    )
+
+
+def _cluster(
+    settings: Settings, database: Database, sessions: Sessions, store: Store, ui_keys: UiKeys
+) -> KubernetesBackend:
+    """The Kubernetes cluster; also where new sessions run elsewhere, for those that it still has."""
+    authorities = settings.kubernetes_driver_ca_file
+    terms = PodTerms(
+        installation=settings.kubernetes_installation or _namespace(database),
+        namespace=settings.kubernetes_namespace,
+        api_url=settings.kubernetes_api_url,
+        account=settings.kubernetes_service_account,
+        executor_account=settings.kubernetes_executor_service_account,
+        uid=settings.kubernetes_uid,
+        ca=authorities.read_text(encoding="ascii") if authorities else None,
+    )
+    cluster = Cluster(settings.kubernetes_config)
+
+    async def wanted(number: int) -> bool:
+        record = await store.session(number)
+        return record is not None and record.ended_at is None
+
+    return KubernetesBackend(
+        cluster,
+        terms,
+        settings.sessions_dir,
+        PodObjects(cluster, terms, ui_keys),
+        partial(sessions.driver_ended, backend="kubernetes"),
+        sessions.tell_phase,
+        wanted,
     )
 
 

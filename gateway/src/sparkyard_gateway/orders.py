@@ -36,8 +36,20 @@ def granted(spec: SessionSpec, backend: str = "local", images: Images = Images.N
         "lifetime_seconds": spec.lifetime_seconds,
         "python": environment.python if environment else None,
         "spark_home": environment.spark_home if environment else None,
-        "notice": stand_in_notice(spec) if backend == "local" else upstream_notice(spec, images),
+        "notice": _notice(spec, backend, images),
+        **({"pods": _pods(spec)} if backend == "kubernetes" else {}),
     }
+
+
+def _notice(spec: SessionSpec, backend: str, images: Images) -> str | None:
+    if backend == "kubernetes":
+        return None
+    return stand_in_notice(spec) if backend == "local" else upstream_notice(spec, images)
+
+
+def _pods(spec: SessionSpec) -> dict[str, Any]:
+    """What the backend makes pods of, and what their cost is told by."""
+    return {**spec.pods.as_json(), "team": spec.team, "profile": spec.profile}
 
 
 def stand_in_notice(spec: SessionSpec) -> str | None:
@@ -79,6 +91,7 @@ def order(
         cores=policy.local_cores(spec["executors"] * spec["executor_cores"], settings.local_cores),
         python=Path(spec["python"]) if spec["python"] else None,
         spark_home=Path(spec["spark_home"]) if spec["spark_home"] else None,
+        pods=spec.get("pods") or {},
         orphan_seconds=settings.orphan_seconds,
     )
 

@@ -79,9 +79,15 @@ def batch_choices(request: BatchRequest) -> SessionChoices:
     )
 
 
-def decide(catalog: Catalog, caller: Caller, request: SessionRequest) -> SessionSpec:
-    """Exactly what this session gets. Raises Rejected or RefusedByPolicy, with a sentence for the caller."""
-    return _granted(catalog, caller, choices(request))
+def decide(catalog: Catalog, caller: Caller, request: SessionRequest, *, homes: bool = True) -> SessionSpec:
+    """Exactly what this session gets, where drivers reach their users' homes or not.
+
+    Raises Rejected or RefusedByPolicy, with a sentence for the caller.
+    """
+    spec = _granted(catalog, caller, choices(request))
+    if not homes:
+        check_homes(spec)
+    return spec
 
 
 def decide_batch(catalog: Catalog, caller: Caller, request: BatchRequest) -> SessionSpec:

@@ -28,7 +28,7 @@ from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
-from sparkyard_gateway.starts import Starts
+from sparkyard_gateway.starts import LAUNCHING, Starts, launched, too_late
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import NOBODY, Event, NewSession
 from sparkyard_gateway.store.repository import DuplicateError, FullError, Limits, Store
@@ -163,7 +163,7 @@ class Sessions:
         """
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
-        return policy.decide(self._catalog.catalog, caller, request)
+        return policy.decide(self._catalog.catalog, caller, request, homes=self._settings.backend != "kubernetes")
 
     async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
         number = await self._store.session_of_key(caller.name, key)
@@ -204,7 +204,7 @@ class Sessions:
         async with self.starts.turn(say):
             if not session.state.active:
                 return
-            session.phase, session.launching = "Starting the driver process.", True
+            session.phase, session.launching = LAUNCHING, True
             session.changed.fire()
             try:
                 session.handle = await self._backends[session.backend].start(wanted)
@@ -220,7 +220,7 @@ class Sessions:
             self._store.update_session_soon(
                 session.id, handle=session.handle, event=Event(at=now_ms(), session_id=session.id, event="started")
             )
-            say("The driver process is up; Spark is starting.")
+            say(launched(session.phase))
             await self._until_ready(session)
 
     def await_ready(self, session: LiveSession) -> None:
@@ -233,9 +233,8 @@ class Sessions:
         )
         await self.until_held()
         if session.state is SessionState.STARTING:
-            seconds = self._settings.start_timeout_seconds
             session.late = True
-            self.end(session, f"Spark did not start within {seconds:g} s; the log says how far it came.")
+            self.end(session, too_late(self._settings.start_timeout_seconds, session.phase))
 
     # What happens to it
 
@@ -279,8 +278,9 @@ class Sessions:
         if session.ended.is_set() or session.moved:
             return
         if session.state is not SessionState.SHUTTING_DOWN:
-            reason = session.reason or (ended.reason if failure else self._with_last_words(session, ended))
-            session.reason = with_exception(reason, failure)
+            told = None if ended.decisive else session.reason
+            reason = told or (ended.reason if failure else self._with_last_words(session, ended))
+            session.reason = with_exception(reason, None if ended.decisive else failure)
             # What the backend saw, not the driver's own words: these may be anything its user wrote.
             log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
             if session.owner != NOBODY:

@@ -5,6 +5,20 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+LAUNCHING = "Starting the driver process."
+_LAUNCHED = "The driver process is up; Spark is starting."
+
+
+def launched(phase: str | None) -> str:
+    """What a driver that was started waits for: a backend that knows it better has said so already."""
+    return _LAUNCHED if phase in (None, LAUNCHING) else str(phase)
+
+
+def too_late(seconds: float, phase: str | None) -> str:
+    """Why a session that has not started in time is ended."""
+    in_log = phase is None or phase.endswith("Spark is starting.")
+    return f"Spark did not start within {seconds:g} s; {'the log says how far it came.' if in_log else phase}"
+
 
 class Starts:
     """Gives turns, and tells who must wait behind how many."""

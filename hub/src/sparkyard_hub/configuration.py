@@ -18,7 +18,7 @@ from sparkyard_hub.profile_page import render_form
 from sparkyard_hub.secret import secret_of
 from sparkyard_hub.service_accounts import configure_service_accounts
 from sparkyard_hub.settings import HubSettings
-from sparkyard_spawner import configure_local, configure_spawner
+from sparkyard_spawner import configure_kubernetes, configure_local, configure_spawner
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -115,6 +115,16 @@ def _servers(c: Config, settings: HubSettings) -> None:
             logs=settings.logs_dir,
             examples=settings.examples_dir,
             supervisor_pid=settings.supervisor_pid,
+        )
+    elif settings.spawner == "kubernetes":
+        configure_kubernetes(
+            c,
+            home_path=settings.home_path,
+            home_size=settings.home_size,
+            home_storage_class=settings.home_storage_class,
+            uid=settings.notebook_uid,
+            gid=settings.notebook_gid,
+            room_seconds=settings.room_seconds,
         )
     else:
         c.JupyterHub.spawner_class = settings.spawner

@@ -102,7 +102,33 @@ class HubSettings(BaseSettings):
     spawner: str = Field(
         "local",
         min_length=1,
-        description="How notebook servers are started: local, as processes of this machine, or a class's full name.",
+        description="How notebook servers are started: local, as processes of this machine; kubernetes, as pods; or a "
+        "class's full name.",
+    )
+    home_path: str = Field(
+        "/home/jovyan",
+        pattern=r"^(/[A-Za-z0-9._-]+)+$",
+        description="Kubernetes: where a person's home is mounted in every notebook image.",
+    )
+    home_size: str = Field(
+        "10Gi",
+        pattern=r"^[0-9]+(\.[0-9]+)?(Mi|Gi|Ti)$",
+        description="Kubernetes: the size of the volume that is made for a person's home at their first start.",
+    )
+    home_storage_class: str | None = Field(
+        None, description="Kubernetes: the StorageClass of homes. Default: the cluster's own."
+    )
+    notebook_uid: int = Field(
+        1000, ge=1, description="Kubernetes: the user by number that notebook servers run as, never root."
+    )
+    notebook_gid: int = Field(
+        1000, ge=1, description="Kubernetes: their group by number, which owns what is in a home."
+    )
+    room_seconds: int = Field(
+        120,
+        ge=0,
+        description="Kubernetes: how long a server waits for a node with room before its start is given up with the "
+        "reason. Where the cluster says that it adds a node, it waits as long as any start may take.",
     )
     homes_dir: Path | None = Field(None, description="One machine: the folder of people's homes.")
     logs_dir: Path | None = Field(None, description="One machine: the folder of the notebook servers' logs.")

@@ -24,6 +24,8 @@ class SparkOrder:
     cores: int
     python: Path | None = None
     spark_home: Path | None = None
+    pods: Mapping[str, Any] = field(default_factory=dict)
+    """What the catalog says of its pods, as the session's row keeps it: JSON."""
 
     @property
     def number(self) -> int:
@@ -70,12 +72,14 @@ class BatchOrder(SparkOrder):
 class Ended:
     """A driver is gone: why, as one sentence for its owner, and whether it went as asked (exit code 0).
 
-    `explained` where the reason holds already what the log's last lines have to say.
+    `explained` where the reason holds already what the log's last lines have to say; `decisive` where it is the cause,
+    and the driver's own last words could only tell its effect.
     """
 
     reason: str
     clean: bool
     explained: bool = False
+    decisive: bool = False
 
 
 WhenEnded = Callable[[int, Ended], None]
