@@ -49,7 +49,7 @@ def test_every_metric_is_listed(gateway):
 
 
 def test_starts_are_counted_by_how_they_came_out(start_gateway):
-    gateway = start_gateway("--start-timeout-seconds", "2", "--concurrent-starts", "1")
+    gateway = start_gateway("--start-timeout-seconds", "10", "--concurrent-starts", "1")
     with client(gateway, "token-of-alice") as alice:
         number = new_session(alice)
         failed = alice.post("/sessions", json={"kind": "pyspark", "name": "fails"}).json()["id"]
@@ -60,7 +60,7 @@ def test_starts_are_counted_by_how_they_came_out(start_gateway):
         assert "Waiting behind" in alice.get(f"/sessions/{stopped}").json()["phase"]
         alice.delete(f"/sessions/{stopped}")
         until(lambda: alice.get(f"/sessions/{late}").json()["state"] == "dead", 60)
-        assert "did not start within 2 s" in alice.get(f"/sessions/{late}").json()["stateReason"]
+        assert "did not start within 10 s" in alice.get(f"/sessions/{late}").json()["stateReason"]
 
         def starts():
             found = metrics_of(gateway)

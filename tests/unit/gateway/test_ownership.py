@@ -300,7 +300,7 @@ def test_the_owner_may_all_of_it(as_alice, method, path):
 
 def test_who_looks_in_does_not_keep_a_session_alive(as_alice, as_lee):
     session = new_session(as_alice, heartbeatTimeoutInSecond=2)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     # Lee looks at it all the time; Alice's client has gone.
     while (answer := as_lee.get(f"/sessions/{session}?wait=1&state=idle")).json().get("state") in {"idle", "busy"}:
         assert time.monotonic() < deadline, "a lead's look renews the heartbeat"
