@@ -76,14 +76,15 @@ class Chart:
         path.write_text(json.dumps(merged(first_install() if base is None else base, changed)))
         return path
 
-    def render(self, **changed: Any) -> list[dict[str, Any]]:
+    def render(self, namespace: str = "hub", **changed: Any) -> list[dict[str, Any]]:
         """The objects that the chart makes."""
         text = self.run(
-            "template", "sparkyard", self.folder, "--namespace", "hub", "--kube-version", "1.34.4",
+            "template", "sparkyard", self.folder, "--namespace", namespace, "--kube-version", "1.34.4",
             "--values", self.values_file(changed),
         )  # fmt: skip
         return [found for found in YAML(typ="safe", pure=True).load_all(text) if found]
 
     def refusal(self, **changed: Any) -> str:
         """Why the chart does not render."""
-        return self.run("template", "sparkyard", self.folder, "--values", self.values_file(changed), check=False)
+        file = self.values_file(changed)
+        return self.run("template", "sparkyard", self.folder, "--kube-version", "1.34.4", "--values", file, check=False)

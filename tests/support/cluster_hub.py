@@ -45,6 +45,7 @@ class ClusterHub:
     folder: Path
     catalog: Path
     port: int
+    kubeconfig: Path
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,7 +85,7 @@ class ClusterHub:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "jupyterhub", "--config", str(CONFIG)],
                 cwd=self.folder,
-                env={**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), "TEST_CLUSTER_HUB": json.dumps(told)},
+                env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "TEST_CLUSTER_HUB": json.dumps(told)},
                 stdout=log,
                 stderr=log,
             )
@@ -106,6 +107,9 @@ class ClusterHub:
         self.process.wait(timeout=60)
         for child in children:
             child.kill()
+        # The proxy goes with the hub here; on a cluster it is another's, and stays.
+        for left in ("traefik.toml", "traefik-rules.toml"):
+            (self.folder / left).unlink(missing_ok=True)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -123,7 +127,7 @@ class ClusterHub:
         """Ask for a server, and read the start page's events until it is up or given up."""
         answer = self.ask(session, **options)
         if answer.status_code not in (201, 202):
-            return Outcome(message=answer.json()["message"])
+            return Outcome(message=answer.json()["message"], html=answer.json()["message"])
         found = Outcome()
         progress = f"/hub/api/users/{session.name}/server/progress"
         with session.stream(progress, timeout=FAR) as events:
@@ -146,11 +150,13 @@ class ClusterHub:
 
 
 @contextmanager
-def running_hub(cluster: Cluster, namespace: str, folder: Path, catalog: Path) -> Iterator[ClusterHub]:
-    """A hub and its provider for a while."""
+def running_hub(
+    cluster: Cluster, namespace: str, folder: Path, catalog: Path, kubeconfig: Path
+) -> Iterator[ClusterHub]:
+    """A hub and its provider for a while; `kubeconfig` has the rights that the hub is to have."""
     port = free_port()
     with running_provider(folder, f"http://127.0.0.1:{port}") as provider:
-        hub = ClusterHub(cluster, provider, namespace, folder, catalog, port)
+        hub = ClusterHub(cluster, provider, namespace, folder, catalog, port, kubeconfig)
         hub.start()
         try:
             yield hub

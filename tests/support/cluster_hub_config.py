@@ -16,6 +16,7 @@ c = get_config()
 configure(c, HubSettings(**told["settings"]))
 c.JupyterHub.hub_bind_url = f"http://{told['host']}:{told['settings']['hub_port']}"
 c.JupyterHub.cleanup_servers = False  # a hub that is killed or replaced finds the pods again
+c.JupyterHub.tornado_settings.update({"slow_spawn_timeout": 2})  # a start that takes longer has its page
 spawner = c.KubernetesSpawner
 spawner.namespace = told["namespace"]
 spawner.image_pull_policy = "IfNotPresent"

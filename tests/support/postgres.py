@@ -53,6 +53,13 @@ class Postgres:
             check=True, cwd=self.folder, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, **self._as,
         )  # fmt: skip
 
+    def listen(self, address: str, clients: str) -> None:
+        """Be reached over the network too, by whoever is in `clients`, with a password; before `start`."""
+        with (self._data / "postgresql.conf").open("a") as conf:
+            conf.write(f"listen_addresses='{address}'\n")
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {clients} scram-sha-256\n")
+
     def start(self) -> None:
         self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", str(self.folder / "postgres.log"))
 
@@ -100,14 +107,16 @@ def programs() -> Path | None:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Postgres]:
-    """A server that ends with the test."""
+def running(address: str = "", clients: str = "") -> Iterator[Postgres]:
+    """A server that ends with the test; with an address, it is reached there by `clients` too."""
     at = programs()
     assert at is not None, f"PostgreSQL is missing for {getpass.getuser()}: scripts/setup test installs it"
     # Not in pytest's folder, which only its own user may enter; a short path, as a socket's name must be.
     folder = Path(tempfile.mkdtemp(prefix="sparkyard-postgres-"))
     folder.chmod(0o755)
     server = Postgres(folder, at)
+    if address:
+        server.listen(address, clients)
     server.start()
     try:
         yield server

@@ -27,6 +27,7 @@ from sparkyard_spawner.pod_words import (
 
 TELL: Final = "Tell an administrator."
 
+_IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|does not exist|denied|unauthorized|forbidden|not present with pull policy of never"
     r"|couldn't parse image|invalid reference",
@@ -102,22 +103,29 @@ def _waiting(
     name: str, image: str, waiting: Mapping[str, Any], events: Sequence[Event], names: Names
 ) -> Trouble | None:
     reason, said = waiting.get("reason", ""), str(waiting.get("message") or "")
-    if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"):
+    if reason in _IMAGE_REASONS:
         pulls = [event for event in events if event.get("reason") == "Failed" and container_of(event) in (name, None)]
         said = " ".join([said, *(str(event.get("message", "")) for event in pulls)])
-        shown = names.image(image)
-        if reason == "InvalidImageName":
-            return Trouble(f"'{shown}' is no name of an image. {TELL}")
-        if reason == "ErrImageNeverPull":
-            return Trouble(f"The image {shown} is not on the machine, and the hub is set to fetch none. {TELL}")
-        if found := _NO_SUCH_IMAGE.search(said):
-            what = "there is none of that name, or the cluster may not fetch it"
-            return Trouble(f"The image {shown} was not found: {what} ({found[0].lower()}). {TELL}")
-        return Trouble(f"The image {shown} could not be fetched: its registry does not answer as it should. "
-                       "Try again in a few minutes.", lasting="image")  # fmt: skip
+        return _no_image(names.image(image), reason, said)
+    if missing := re.search(r'exec: "([^"]+)": (?:executable file not found|stat [^:]*: no such file)', said):
+        return Trouble(f"The image {names.image(image)} has no {missing[1]}, which starts in it. {TELL}")
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         return Trouble(f"The machine could not start your server: {_plain(said or reason)}. {TELL}")
     return None
+
+
+def _no_image(shown: str, reason: str, said: str) -> Trouble:
+    if reason == "InvalidImageName":
+        return Trouble(f"'{shown}' is no name of an image. {TELL}")
+    if reason == "ErrImageNeverPull":
+        return Trouble(f"The image {shown} is not on the machine, and the hub is set to fetch none. {TELL}")
+    if found := _NO_SUCH_IMAGE.search(said):
+        what = "there is none of that name, or the cluster may not fetch it"
+        return Trouble(f"The image {shown} was not found: {what} ({found[0].lower()}). {TELL}")
+    return Trouble(
+        f"The image {shown} could not be fetched: its registry does not answer as it should. Try again later.",
+        lasting="image",
+    )
 
 
 def _ended(name: str, ended: Mapping[str, Any], names: Names, *, step: bool) -> Trouble:
@@ -134,7 +142,7 @@ def _ended(name: str, ended: Mapping[str, Any], names: Names, *, step: bool) -> 
     if step:
         return Trouble(f"The step '{names.step(name)}' failed (exit status {code}). {TELL}", container=name)
     if ended.get("reason") in ("ContainerCannotRun", "StartError"):
-        return Trouble(f"The image has no JupyterLab that could be started: {_plain(ended.get('message', ''))}. {TELL}")
+        return Trouble(f"JupyterLab could not be started: {_plain(ended.get('message', ''))}. {TELL}")
     return Trouble(
         f"JupyterLab ended while it was starting (exit status {code}). Try again; if it happens again, show these "
         "lines to your administrator.",

@@ -100,13 +100,25 @@ def load(place: Place, archive: Path) -> None:
         )
 
 
-def images(place: Place) -> set[str]:
-    """The names of the images that the cluster has."""
+def images(place: Place) -> dict[str, str]:
+    """The images that the cluster has: the digest by the name."""
     done = subprocess.run(
-        ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io", "images", "list", "--quiet"],
+        ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io", "images", "list"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return set(done.stdout.split())
+    lines = [line.split() for line in done.stdout.splitlines()[1:]]
+    return {words[0]: words[2] for words in lines}
+
+
+def remove_replaced(place: Place, further_names: str) -> None:
+    """Remove the images whose name another one has now: the kubelet's own collection is off. Names that begin with
+    `further_names` count for nothing."""
+    present = images(place)
+    named = {digest for name, digest in present.items() if not name.startswith(("sha256:", further_names))}
+    left = [name for name, digest in present.items() if name.startswith(further_names) or digest not in named]
+    if left:
+        ctr = ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io"]
+        subprocess.run([*ctr, "images", "remove", "--sync", *left], capture_output=True, check=False)
 
 
 def remove_containers(place: Place) -> None:

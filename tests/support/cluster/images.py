@@ -32,6 +32,7 @@ CLIENTS = (
 )
 
 
+STORE = "localhost/sparkyard-built/"  # how names in the builder's store begin
 ENOUGH = 5 << 30  # bytes of free disk that the largest image is built in
 
 
@@ -160,7 +161,7 @@ def built(image: Image) -> str:
     digest = hashlib.sha256(f"{base()} {image} {platform.machine()}".encode())
     for path in image.inputs():
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
-    name = f"localhost/sparkyard-built/{image.short}:{digest.hexdigest()[:16]}"
+    name = f"{STORE}{image.short}:{digest.hexdigest()[:16]}"
     if not _has(name):
         with alone_on_machine(cache() / "images" / f"{image.short}.lock"):
             if not _has(name):
@@ -184,7 +185,7 @@ def _build(image: Image, name: str) -> None:
         mounts = [argument for path in CLIENTS if Path(path).exists() for argument in ("--volume", f"{path}:{path}:ro")]
         _run(
             _buildah(
-                "build", "--layers", "--isolation", "chroot", "--network", "host", *mounts,
+                "build", "--layers", "--force-rm", "--isolation", "chroot", "--network", "host", *mounts,
                 "--build-arg", f"BASE={BASE}", "--build-arg", f"PACKAGES={image.packages}",
                 "--file", f"images/{image.folder}/Dockerfile", "--tag", name, ".",
             ),
@@ -207,6 +208,7 @@ def load(place: Place, image: Image) -> None:
         )
         archives.load(place, archive)
         archive.unlink()
+        archives.remove_replaced(place, STORE)
     mark.write_text(name)
 
 

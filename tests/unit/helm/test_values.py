@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from sparkyard_gateway.config import Settings
 from sparkyard_hub.chart import settings_of
 from support import chart
 
@@ -115,3 +116,16 @@ def test_no_value_is_without_effect(values: Any, templates: dict[str, str]) -> N
     for section in ("secrets", "gateway", "spark", "prePuller", "networkPolicies", "metrics"):
         for key in values[section]:
             assert re.search(rf"(\.Values\.{section}|policies)\.{key}\b", text), f"{section}.{key}"
+
+
+def test_every_setting_that_the_chart_makes_is_the_gateways(templates: dict[str, str]) -> None:
+    """A misspelt variable would go unnoticed: nobody reads it."""
+    names = re.findall(r"SPARKYARD_GATEWAY_([A-Z_]+)\b", templates["gateway.yaml"])
+    assert len(names) > 10
+    assert {name.lower() for name in names if name.strip("_")} <= set(Settings.model_fields)
+
+
+def test_what_the_chart_decides_cannot_be_set_beside_it(templates: dict[str, str]) -> None:
+    (reserved,) = re.findall(r"\$reserved := list ([^}]*) }}", templates["gateway.yaml"])
+    made = {name.lower() for name in re.findall(r"SPARKYARD_GATEWAY_([A-Z_]+[A-Z])\b", templates["gateway.yaml"])}
+    assert set(re.findall(r'"(\w+)"', reserved)) == made | {"base_path"}

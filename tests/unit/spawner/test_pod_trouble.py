@@ -71,6 +71,14 @@ def test_what_is_no_trouble(found: dict[str, Any], events: list[dict[str, Any]])
             "image",
             "could not be fetched",
         ),
+        (
+            waiting(
+                "RunContainerError", 'runc create failed: exec: "jupyterhub-singleuser": executable file not found'
+            ),
+            [],
+            "final",
+            f"The image JupyterLab 4 ({LAB}) has no jupyterhub-singleuser, which starts in it.",
+        ),
         (waiting("ErrImageNeverPull"), [], "final", "is not on the machine"),
         (waiting("InvalidImageName", "couldn't parse"), [], "final", "is no name of an image"),
         (
@@ -114,7 +122,7 @@ def test_what_is_no_trouble(found: dict[str, Any], events: list[dict[str, Any]])
             ),
             [],
             "final",
-            "The image has no JupyterLab that could be started: no sh.",
+            "JupyterLab could not be started: no sh.",
         ),
         (
             pod(initContainerStatuses=[container("fetch", terminated={"exitCode": 2, "reason": "Error"})]),
