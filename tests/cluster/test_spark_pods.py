@@ -326,8 +326,8 @@ def test_a_driver_that_takes_too_much_memory_is_told_so(spark):
 def test_an_executor_that_takes_too_much_memory_is_told_in_the_log(spark):
     number = spark.new_session(conf={})
     spark.until_idle(number)
-    # With cgroups of version 2 the kernel ends all of a container. With version 1 it ends one process, the largest: here
-    # that shall be the executor itself, and not a Python that Spark would start again.
+    # With cgroups of version 2 the kernel ends all of a container. With version 1 it ends one process, the largest:
+    # here that shall be the executor itself, and not a Python that Spark would start again.
     code = """
 def take_too_much(_):
     import os, time
