@@ -90,17 +90,17 @@ def _foreign(_logger: Any, _method: str, event: Event) -> Event:
 
 
 class _Forgiving:
-    """A stream on a disk that may be full: a line is lost then, and nothing else."""
+    """A stream on a disk that may be full, or closed by now: a line is lost then, and nothing else."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
 
