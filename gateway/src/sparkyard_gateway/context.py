@@ -2,21 +2,17 @@
 
 import asyncio
 import contextlib
-import hashlib
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import httpx
 import structlog
 
 from sparkyard_catalog import CatalogFile
-from sparkyard_gateway import memory, readings
+from sparkyard_gateway import memory, readings, remote_places
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
-from sparkyard_gateway.backends.cluster import Cluster
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fences, fences_for
 from sparkyard_gateway.backends.history_servers import HistoryServers
@@ -24,17 +20,11 @@ from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.local_batches import LocalBatches
-from sparkyard_gateway.backends.pod_objects import PodObjects
-from sparkyard_gateway.backends.pod_places import Terms as PodTerms
-from sparkyard_gateway.backends.submission import Terms
-from sparkyard_gateway.backends.upstream import UpstreamLivy
 from sparkyard_gateway.batch_reconciler import BatchReconciler
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.claims import Claims
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
-from sparkyard_gateway.driver_file import write_driver_file
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.elsewhere import Elsewhere
@@ -223,8 +213,8 @@ def build(settings: Settings) -> Gateway:
         event_logs=event_logs if settings.event_logs else None,
         ui_keys=ui_keys,
     )
-    backends["livy"] = _upstream(settings, database, sessions)
-    backends["kubernetes"] = _cluster(settings, database, sessions, store, ui_keys)
+    backends["livy"] = remote_places.upstream(settings, database, sessions)
+    backends["kubernetes"] = remote_places.cluster(settings, database, sessions, store, ui_keys)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
@@ -312,87 +302,10 @@ def build(settings: Settings) -> Gateway:
     )
 
 
-def _upstream(settings: Settings, database: Database, sessions: Sessions) -> LivyBackend:
-    """The upstream Livy; also where new sessions run elsewhere, for those that it still has."""
-    driver_file = settings.livy_driver_file or ""
-    if not driver_file and settings.backend == "livy":
-        written = settings.state_dir.absolute() / "driver" / DRIVER_FILE
-        write_driver_file(written)
-        # Whoever the upstream runs drivers as must be able to read it, whatever this process's umask.
-        written.parent.chmod(0o755)
-        driver_file = written.as_uri()
-    terms = Terms(
-        driver_file=driver_file,
-        impersonate=settings.livy_impersonate,
-        images=settings.livy_images,
-        queue=settings.livy_queue,
-        ca_file=settings.driver_ca_file,
-        namespace=settings.livy_namespace or _namespace(database),
-    )
-    upstream = UpstreamLivy(
-        settings.livy_url,
-        timeout_seconds=settings.livy_timeout_seconds,
-        authorization_file=settings.livy_authorization_file,
-        ca_file=settings.livy_ca_file,
-    )
-
-    def on_the_line(number: int) -> bool:
-        session = sessions.live.get(number)
-        return session is not None and session.line is not None
-
-    return LivyBackend(
-        upstream,
-        terms,
-        settings.sessions_dir,
-        partial(sessions.driver_ended, backend="livy"),
-        on_the_line,
-        sessions.tell_phase,
-        poll_seconds=settings.livy_poll_seconds,
-    )
-
-
-def _cluster(
-    settings: Settings, database: Database, sessions: Sessions, store: Store, ui_keys: UiKeys
-) -> KubernetesBackend:
-    """The Kubernetes cluster; also where new sessions run elsewhere, for those that it still has."""
-    authorities = settings.kubernetes_driver_ca_file
-    terms = PodTerms(
-        installation=settings.kubernetes_installation or _namespace(database),
-        namespace=settings.kubernetes_namespace,
-        api_url=settings.kubernetes_api_url,
-        account=settings.kubernetes_service_account,
-        executor_account=settings.kubernetes_executor_service_account,
-        uid=settings.kubernetes_uid,
-        ca=authorities.read_text(encoding="ascii") if authorities else None,
-    )
-    cluster = Cluster(settings.kubernetes_config)
-
-    async def wanted(number: int) -> bool:
-        record = await store.session(number)
-        return record is not None and record.ended_at is None
-
-    return KubernetesBackend(
-        cluster,
-        terms,
-        settings.sessions_dir,
-        PodObjects(cluster, terms, ui_keys),
-        partial(sessions.driver_ended, backend="kubernetes"),
-        sessions.tell_phase,
-        wanted,
-    )
-
-
 def _fences(settings: Settings, folder: Path) -> Callable[[Callable[[int], None]], Fences]:
     return fences_for(
         folder, settings.driver_memory_limit_mib, settings.driver_process_limit, cgroups=settings.driver_cgroups
     )
-
-
-def _namespace(database: Database) -> str:
-    """The same for all gateways on one database, and another for another's."""
-    where = database.url.render_as_string(hide_password=True)
-    host = "" if database.url.get_backend_name() != "sqlite" else socket.gethostname()
-    return hashlib.sha256(f"{host} {where}".encode()).hexdigest()[:8]
 
 
 def _join(membership: Membership, handover: Handover, sessions: Sessions, batches: Batches, drivers: Drivers) -> None:
