@@ -66,7 +66,8 @@ images: setup-test ## Build the images on Debian's packages (IMAGES="hub spark-3
 	@PYTHONPATH=tests $(VENV)/python -m support.cluster images $(IMAGES)
 
 cluster-test: setup-test ## The tests on that Kubernetes
-	$(PYTEST) tests/cluster
+	@PYTHONPATH=tests $(VENV)/python -m support.cluster prepare
+	$(PYTEST) --timeout 900 tests/cluster
 
 bench: setup-test ## Speed and memory, as ratios measured in one run
 	PYTHONPATH=tests $(VENV)/python -m load.bench

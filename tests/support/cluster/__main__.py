@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="say whether this machine can run one")
     commands.add_parser("load", help="load image archives").add_argument("archive", type=Path, nargs="+")
     commands.add_parser("images", help="build the project's images and load them").add_argument("image", nargs="*")
+    commands.add_parser("prepare", help="build all that the tests on a cluster need")
     build = commands.add_parser("build", help="build programs into the cache and print where they are")
     build.add_argument("module", choices=sorted(binaries.ALL), nargs="+")
     return parser
@@ -54,6 +56,20 @@ def _images(place: Place, arguments: argparse.Namespace) -> None:
     images.build_and_load(place, arguments.image or images.IMAGES, is_up=lifecycle.is_ready(place))
 
 
+def _prepare(_place: Place, _arguments: argparse.Namespace) -> None:
+    """Everything that takes minutes, before the tests, whose output nobody sees while they run."""
+    if os.environ.get("SPARKYARD_CLUSTER") == "existing":
+        return
+    if machine.obstacles():
+        say("no cluster can run on this machine; the tests on Kubernetes will be left out")
+        return
+    machine.install(machine.PACKAGES)
+    for source in binaries.CLUSTER:
+        binaries.built(source)
+    for image in images.IMAGES.values():
+        images.built(image)
+
+
 def _build(_place: Place, arguments: argparse.Namespace) -> None:
     for module in arguments.module:
         print(binaries.built(binaries.ALL[module]))
@@ -68,6 +84,7 @@ COMMANDS: dict[str, Callable[[Place, argparse.Namespace], None]] = {
     "load": _load,
     "images": _images,
     "build": _build,
+    "prepare": _prepare,
 }
 
 
