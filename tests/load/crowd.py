@@ -55,20 +55,22 @@ class Member(SimulatedDriver):
 
 async def serve(folder: Path) -> None:
     """Speak for every member that comes."""
-    lives: set[asyncio.Task[None]] = set()
+    members: set[Member] = set()
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         told = json.loads(await reader.read())
         writer.close()
         member = Member(told["pid"], told["bootstrap"])
         member.life = asyncio.create_task(member.live())
-        lives.add(member.life)
-        member.life.add_done_callback(lives.discard)
+        members.add(member)
+        member.life.add_done_callback(lambda _: members.discard(member))
 
     await asyncio.start_unix_server(join, folder / "crowd.sock", backlog=1024)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await ended.wait()
+    for member in list(members):
+        member.leave()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -57,6 +58,8 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until told to stop."""
     settings = read_settings(arguments)
+    # structlog imports it where it happens to be installed, for tracebacks that are never shown that way here.
+    sys.modules.setdefault("rich", cast("ModuleType", None))
     # Imported late: `--help` and a wrong setting answer at once.
     from sparkyard_gateway.server import serve  # noqa: PLC0415
 

@@ -12,6 +12,7 @@ import structlog
 from sparkyard_catalog import CatalogFile
 from sparkyard_gateway import memory, readings, remote_places
 from sparkyard_gateway.auth import Identities
+from sparkyard_gateway.authorities import authorities_for
 from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fences, fences_for
@@ -183,6 +184,7 @@ def build(settings: Settings) -> Gateway:
         limits=httpx.Limits(max_connections=20, max_keepalive_connections=5),
         follow_redirects=False,
         trust_env=False,
+        verify=authorities_for(settings.hub_api_url),
     )
     identities = Identities(
         hub,

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import structlog
 
+from sparkyard_gateway.authorities import authorities_for
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import (
     Application,
@@ -82,7 +83,9 @@ class LocalBatches(LocalBackend):
         )
         self._when_attempt_ended = when_attempt_ended
         self._prepared: dict[int, _Prepared] = {}
-        self._client = httpx.AsyncClient(timeout=3.0, follow_redirects=False, trust_env=False)
+        self._client = httpx.AsyncClient(
+            timeout=3.0, follow_redirects=False, trust_env=False, verify=authorities_for("http://")
+        )
 
     async def close(self) -> None:
         """Let go of connections, and of what was prepared and has not begun."""

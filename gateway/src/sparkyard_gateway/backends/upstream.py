@@ -5,7 +5,6 @@ which says nothing about a driver. A request that changes something and gets no 
 the same.
 """
 
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from urllib.parse import quote
 
 import httpx
 import structlog
+
+from sparkyard_gateway.authorities import authorities_for
 
 PAGE = 500
 """How many batches or lines are asked for at a time; Livy cuts what is too many for it."""
@@ -58,7 +59,7 @@ class UpstreamLivy:
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=5),
             # What guards Livy against a browser's forged request, and is asked for where that guard is on.
             headers={"X-Requested-By": "sparkyard", "Accept": "application/json"},
-            verify=ssl.create_default_context(cafile=str(ca_file) if ca_file else None),
+            verify=authorities_for(url or "", ca_file),
             follow_redirects=False,
             trust_env=False,
         )

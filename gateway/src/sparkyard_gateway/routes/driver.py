@@ -95,10 +95,10 @@ async def _refuse(
         await socket.close(POLICY_VIOLATION)
 
 
-@router.websocket("/driver/v1/{session}")
-async def driver(socket: WebSocket, session: int) -> None:
+async def driver(socket: WebSocket) -> None:
     """One driver's connection. One that may not connect is refused before the handshake is answered."""
     gateway: Gateway = socket.app.state.gateway
+    session: int = socket.path_params["session"]
     if socket.scope.get("root_path") or "origin" in socket.headers:
         await socket.close(POLICY_VIOLATION)
         return
@@ -118,3 +118,7 @@ async def driver(socket: WebSocket, session: int) -> None:
         log.warning("driver_talks_nonsense", session=session, problems=error.error_count())
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await socket.close(TRY_AGAIN)
+
+
+# Starlette's own kind of route: a connection lasts as long as its session, and FastAPI's kind keeps more for it.
+router.add_websocket_route("/driver/v1/{session:int}", driver)
