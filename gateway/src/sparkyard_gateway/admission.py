@@ -10,6 +10,9 @@ from sparkyard_gateway.ownership import Owned
 from sparkyard_gateway.store.models import NOBODY
 from sparkyard_gateway.store.repository import Limits
 
+NO_BATCHES = {"kubernetes": "Kubernetes", "livy": "an upstream Livy"}
+"""Where sessions may run and batches can't yet. They run beside the gateway, and there nobody's code shall run then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -41,3 +44,9 @@ class Room:
 def duplicate(name: str | None) -> Rejected:
     """The name is another running one's."""
     return Rejected(f"Duplicate session name: {name}")
+
+
+def check_batches_run(backend: str) -> None:
+    """Raise Rejected where a gateway that starts drivers there runs no batches."""
+    if backend in NO_BATCHES:
+        raise Rejected(f"batches do not run on {NO_BATCHES[backend]} yet; run the same file from a session")

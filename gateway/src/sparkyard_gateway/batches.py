@@ -14,7 +14,7 @@ import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
-from sparkyard_gateway.admission import Room, duplicate
+from sparkyard_gateway.admission import Room, check_batches_run, duplicate
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend
 from sparkyard_gateway.batch_applications import look_for_application
@@ -139,9 +139,7 @@ class Batches:
     async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
         """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
         check_name(request.name)
-        if self._settings.backend == "kubernetes":
-            # They run beside the gateway, and what runs there could act as the gateway.
-            raise Rejected("batches do not run on Kubernetes yet; run the same file from a session")
+        check_batches_run(self._settings.backend)
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)

@@ -287,3 +287,16 @@ def test_batches_wait_their_turn_are_bounded_in_number_and_hidden_after_a_time(s
         assert 'sparkyard_gateway_batches_ended_total{profile="small",state="success"}' in metrics
         assert 'sparkyard_gateway_batches_ended_total{profile="small",state="killed"} 1.0' in metrics
         assert (gateway._folder / "state" / "batches" / str(numbers[1]) / "driver.log").is_file()
+
+
+def test_a_gateway_whose_drivers_run_elsewhere_runs_no_batches_beside_itself(start_gateway, tmp_path_factory):
+    homes = write_scripts(tmp_path_factory.mktemp("homes"), "alice")
+    gateway = start_gateway("--homes-dir", str(homes), "--backend", "livy", "--livy-url", "http://127.0.0.1:1")
+    with client(gateway, "token-of-alice") as alice:
+        for question in ("", "?validate=true"):
+            refused = alice.post(f"/batches{question}", json={"file": "home://jobs/prints.py"})
+            assert refused.status_code == 400
+            assert (
+                "batches do not run on an upstream Livy yet; run the same file from a session" in refused.json()["msg"]
+            )
+        assert alice.get("/batches").json()["total"] == 0
