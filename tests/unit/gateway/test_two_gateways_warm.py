@@ -42,7 +42,8 @@ def pair(start_mortal, postgres, tmp_path, request):
     shared = ("--database-url", postgres.url(database), "--lease-seconds", str(lease), "--warm-memory-free-mib", "0")
     both = Pair(start_mortal(*shared, *options, "--instance", name, log=name) for name in ("a", "b"))
     for each, other in (both, both[::-1]):
-        until(lambda each=each, other=other: knows(each, other))
+        until(lambda each=each, other=other: knows(each, other))  # asks with a session, which takes a warm driver
+    for each in both:
         until(lambda each=each: idle(each) == [1])
     with postgres.connect(database) as connection:
         both.rows = lambda query: connection.execute(query).fetchall()
