@@ -8,7 +8,7 @@ PYTEST := $(VENV)/pytest
 # Most of the tests' time is waiting, so three share two cores well; a file's tests stay together, for their fixtures.
 SIDE_BY_SIDE := -n 3 --dist loadfile
 # `make test` tries what failed once more and names it (docs/decisions/0029-tried-once-more.md).
-ONCE_MORE := --reruns 1 --reruns-delay 2 -rfER
+ONCE_MORE := --durations 15 --reruns 1 --reruns-delay 2 -rfER
 
 .PHONY: help setup up down test check lint types imports unit contract local cluster-up cluster-down cluster-test images bench docs lock clean
 

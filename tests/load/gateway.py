@@ -134,8 +134,8 @@ async def rush(port: int, count: int) -> Figure:
         began = time.perf_counter()
         status, session = await client.ask("POST", "/sessions", {"kind": "pyspark", "profile": "small"})
         while status in (200, 201) and session["state"] in ("not_started", "starting"):
-            unexplained += not session["phase"]
             status, session = await client.ask("GET", f"/sessions/{session['id']}?wait=1&state={session['state']}")
+            unexplained += session["state"] in ("not_started", "starting") and not session["phase"]
         assert status in (200, 201), session
         if session["state"] != "idle":
             print(f"  {session['state']}: {session.get('stateReason')}", flush=True)

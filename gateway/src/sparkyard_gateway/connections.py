@@ -116,6 +116,11 @@ class DriverConnection(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         self._reader = _Watch(self.loop, self.reader_seconds)
 
+    def start_keepalive(self) -> None:
+        """The handshake is over: what was said in it (the token, too) is kept no longer."""
+        super().start_keepalive()
+        del self.request, self.response
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The driver is gone."""
         self._reader.end()
