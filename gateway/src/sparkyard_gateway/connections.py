@@ -117,7 +117,7 @@ class DriverConnection(WebSocketsSansIOProtocol):
         self._reader = _Watch(self.loop, self.reader_seconds)
 
     def start_keepalive(self) -> None:
-        """The handshake is over: what was said in it (the token, too) is kept no longer."""
+        """The handshake is over: its request and answer, kilobytes for each driver, are of no more use."""
         super().start_keepalive()
         del self.request, self.response
 
