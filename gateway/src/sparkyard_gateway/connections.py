@@ -117,8 +117,14 @@ class DriverConnection(WebSocketsSansIOProtocol):
         self._reader = _Watch(self.loop, self.reader_seconds)
 
     def start_keepalive(self) -> None:
-        """The handshake is over: its request and answer, kilobytes for each driver, are of no more use."""
+        """The handshake is over: its request and answer, kilobytes for each driver, are of no more use.
+
+        The parser holds the request as well, and the application its headers, one of which is the driver's token; so
+        they are emptied.
+        """
         super().start_keepalive()
+        self.request.headers.clear()
+        self.scope["headers"] = []
         del self.request, self.response
 
     def connection_lost(self, exc: Exception | None) -> None:

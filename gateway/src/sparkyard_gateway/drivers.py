@@ -54,14 +54,17 @@ class Frames(Protocol):
 
 
 class Line:
-    """One connection, with what is still to be sent on it."""
+    """One connection, with what is still to be sent on it. There is one for each driver, so it is kept small."""
+
+    __slots__ = ("_frames", "_outbox", "_unsent", "_woken", "deaf", "hung_up")
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
         self._outbox: deque[str] = deque()
-        self._wake = asyncio.Event()
         self._unsent = 0
-        self.closed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._woken: asyncio.Future[None] = loop.create_future()
+        self.hung_up: asyncio.Future[None] = loop.create_future()
         self.deaf = False
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -71,26 +74,31 @@ class Line:
             self.deaf = True
             self._outbox.clear()
             self.close()
-        if not self.closed.is_set():
+        if not self.closed:
             self._outbox.append(text)
             self._unsent += len(text)
-            self._wake.set()
+            _set(self._woken)
 
     @property
     def waiting(self) -> int:
         """How many messages are still to be sent."""
         return len(self._outbox)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was hung up, here."""
+        return self.hung_up.done()
+
     def close(self) -> None:
         """Hang up."""
-        self.closed.set()
-        self._wake.set()
+        _set(self.hung_up)
+        _set(self._woken)
 
     async def send_all(self) -> None:
         """Send what is queued, as it comes, until the end."""
-        while not self.closed.is_set():
-            await self._wake.wait()
-            self._wake.clear()
+        while not self.closed:
+            await self._woken
+            self._woken = asyncio.get_running_loop().create_future()
             while self._outbox:
                 text = self._outbox.popleft()
                 await self._frames.send(text)
@@ -134,15 +142,13 @@ class Drivers:
 
     async def serve(self, session: LiveSession, frames: Frames) -> None:
         """Talk to a driver until the connection ends. Raises ValidationError where it talks nonsense."""
-        hello = say.FROM_DRIVER.validate_json(await asyncio.wait_for(frames.receive(), HELLO_SECONDS))
-        if not isinstance(hello, say.Hello) or hello.session != session.id:
-            raise ConnectionError("the driver did not say hello")
+        pid = _greeted(session, await asyncio.wait_for(frames.receive(), HELLO_SECONDS))
         line = Line(frames)
         if session.line is not None:
             session.line.close()
         session.line = line
         self._metrics.drivers.inc()
-        log.info("driver_connected", session=session.id, user=session.owner, pid=hello.pid)
+        log.info("driver_connected", session=session.id, user=session.owner, pid=pid)
         # What is in memory alone the driver shall say again: this gateway may be gone before it is written.
         welcome = {"t": "welcome", "acked": session.acked, "epoch": session.epoch, "term": session.term}
         line.send({**welcome, "gateways": self.addresses()})
@@ -154,7 +160,7 @@ class Drivers:
             line.send({"t": "shutdown"})
         self._statements.pump(session)
         try:
-            await _first(line.send_all(), self._hear(session, line, frames), line.closed.wait())
+            await _first(line.send_all(), self._hear(session, line, frames), line.hung_up)
         finally:
             self._metrics.drivers.dec()
             if line.deaf:
@@ -166,20 +172,26 @@ class Drivers:
             log.info("driver_disconnected", session=session.id, user=session.owner)
 
     async def _hear(self, session: LiveSession, line: Line, frames: Frames) -> None:
-        while True:
-            message = say.FROM_DRIVER.validate_json(await frames.receive())
-            if line is not session.line:
-                return
-            if isinstance(message, say.Printed):
-                self._printed(session, message)
-            elif isinstance(message, say.Progress):
-                self._progress(session, message)
-            elif isinstance(message, say.Completion):
-                self._statements.completed(session, message)
-            elif isinstance(message, say.Piece):
-                self._pieces.arrived(session, message)
-            elif isinstance(message, Durable):
-                self._durable(session, line, message)
+        # A message lives no longer than its handling: a driver that is idle says nothing for hours.
+        while self._heard(session, line, await frames.receive()):
+            pass
+
+    def _heard(self, session: LiveSession, line: Line, text: str) -> bool:
+        """Take a message; False where another connection has taken this one's place."""
+        message = say.FROM_DRIVER.validate_json(text)
+        if line is not session.line:
+            return False
+        if isinstance(message, say.Printed):
+            self._printed(session, message)
+        elif isinstance(message, say.Progress):
+            self._progress(session, message)
+        elif isinstance(message, say.Completion):
+            self._statements.completed(session, message)
+        elif isinstance(message, say.Piece):
+            self._pieces.arrived(session, message)
+        elif isinstance(message, Durable):
+            self._durable(session, line, message)
+        return True
 
     def _durable(
         self, session: LiveSession, line: Line, message: say.Ready | say.Failed | say.Begin | say.Done
@@ -299,6 +311,19 @@ class Drivers:
     def _running(session: LiveSession, number: int) -> LiveStatement | None:
         statement = session.statements.get(number)
         return None if statement is None or statement.state.final else statement
+
+
+def _greeted(session: LiveSession, text: str) -> int:
+    """The process that said hello for this session."""
+    hello = say.FROM_DRIVER.validate_json(text)
+    if not isinstance(hello, say.Hello) or hello.session != session.id:
+        raise ConnectionError("the driver did not say hello")
+    return hello.pid
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def _first(*coroutines: Awaitable[object]) -> None:
