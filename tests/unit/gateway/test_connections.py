@@ -1,7 +1,7 @@
 """What the gateway bears from those who talk slowly, too much, or nonsense, and that it goes on serving the others."""
 
-import contextlib
 import asyncio
+import contextlib
 import json
 import os
 import signal
