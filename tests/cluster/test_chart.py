@@ -31,7 +31,12 @@ def chart(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Chart:
 
 @pytest.fixture(scope="module")
 def rendered(chart: Chart) -> list[Object]:
-    return chart.render(spark={"namespaces": ["spark", "team-a"]})
+    """With everything on that may be."""
+    return chart.render(
+        spark={"namespaces": ["spark", "team-a"]},
+        traefik={"enabled": True, "ingress": {"enabled": True, "hosts": ["spark.example.com"]}},
+        jupyterhub={"custom": {"sparkyard": {"proxy": "traefik-redis"}}},
+    )
 
 
 def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:

@@ -29,6 +29,26 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{- /* The proxy's replicas, and the store of their routes. */}}
+{{- define "sparkyard.traefik" -}}
+app.kubernetes.io/name: sparkyard-traefik
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "sparkyard.store" -}}
+app.kubernetes.io/name: sparkyard-redis
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "sparkyard.proxySecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .Values.traefik.uid }}
+runAsGroup: {{ .Values.traefik.uid }}
+fsGroup: {{ .Values.traefik.uid }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
 {{- define "sparkyard.gatewayImage" -}}
 {{ .Values.gateway.image.name }}:{{ .Values.gateway.image.tag }}
 {{- end }}

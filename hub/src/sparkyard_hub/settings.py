@@ -139,9 +139,22 @@ class HubSettings(BaseSettings):
         0, ge=0, description="One machine: the process with which notebook servers end; 0 lets them outlive the hub."
     )
 
-    proxy: Literal["traefik", "deployment"] = Field(
+    proxy: Literal["traefik", "traefik-redis", "deployment"] = Field(
         "deployment",
-        description="Who runs the reverse proxy: the hub itself with Traefik (one machine), or the deployment.",
+        description="Who runs the reverse proxy: the hub itself with Traefik (one machine: traefik), or the "
+        "deployment, which is Traefik in replicas that share their routes (traefik-redis) or what the chart of "
+        "JupyterHub brings (deployment).",
+    )
+    redis_url: str | None = Field(
+        None,
+        description="Traefik in replicas: where the store of their routes is, such as redis://sparkyard-redis:6379.",
+    )
+    redis_password_file: Path | None = Field(None, description="Traefik in replicas: file with that store's password.")
+    traefik_api_url: str | None = Field(
+        None, description="Traefik in replicas: where one of them says which routes it has."
+    )
+    traefik_api_password_file: Path | None = Field(
+        None, description="Traefik in replicas: file with the password for that."
     )
     state_dir: Path | None = Field(
         None, description="Folder of the hub's database, cookie secret and proxy files. Default: the deployment's own."
@@ -188,6 +201,9 @@ class HubSettings(BaseSettings):
                 raise ValueError(f"{name} must be https, not {address!r}: plain http is for this machine alone")
         if self.proxy == "traefik" and not (self.state_dir and self.hub_port and self.proxy_api_port):
             raise ValueError("proxy: traefik needs state_dir, hub_port and proxy_api_port")
+        replicas = ("redis_url", "redis_password_file", "traefik_api_url", "traefik_api_password_file")
+        if self.proxy == "traefik-redis" and not all(getattr(self, name) for name in replicas):
+            raise ValueError(f"proxy: traefik-redis needs {', '.join(replicas[:-1])} and {replicas[-1]}")
         if self.spawner == "local" and not (self.homes_dir and self.logs_dir):
             raise ValueError("spawner: local needs homes_dir and logs_dir")
         return self

@@ -66,7 +66,7 @@ def _prepare(_place: Place, _arguments: argparse.Namespace) -> None:
     machine.install(machine.PACKAGES)
     for source in binaries.CLUSTER:
         binaries.built(source)
-    for image in images.IMAGES.values():
+    for image in (*images.IMAGES.values(), images.TRAEFIK):
         images.built(image)
 
 

@@ -53,7 +53,7 @@ class Image:
         """Every file that decides what is in it."""
         files = [ROOT / "images" / "venv.sh", ROOT / "requirements/bootstrap.txt"]
         files.append(ROOT / f"requirements/images/{self.packages}.txt")
-        for folder in (f"images/{self.folder}", *self.ours):
+        for folder in (self.folder, *self.ours):
             files += (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         return sorted(files)
 
@@ -61,15 +61,18 @@ class Image:
 IMAGES = {
     image.short: image
     for image in (
-        Image("sparkyard/spark:3.5", "spark", "spark-3.5"),
-        Image("sparkyard/spark:3.5-pandas-2.1", "spark", "spark-3.5-pandas-2.1"),
-        Image("sparkyard/spark:4.1", "spark", "spark-4"),
-        Image("sparkyard/notebook:0.1", "notebook", "notebook", ("sparkmagic_config",)),
-        Image("sparkyard/notebook-science:0.1", "notebook", "notebook-science", ("sparkmagic_config",)),
-        Image("sparkyard/hub:0.1", "hub", "hub", ("catalog", "spawner", "hub")),
-        Image("sparkyard/gateway:0.1", "gateway", "gateway", ("catalog", "gateway")),
+        Image("sparkyard/spark:3.5", "images/spark", "spark-3.5"),
+        Image("sparkyard/spark:3.5-pandas-2.1", "images/spark", "spark-3.5-pandas-2.1"),
+        Image("sparkyard/spark:4.1", "images/spark", "spark-4"),
+        Image("sparkyard/notebook:0.1", "images/notebook", "notebook", ("sparkmagic_config",)),
+        Image("sparkyard/notebook-science:0.1", "images/notebook", "notebook-science", ("sparkmagic_config",)),
+        Image("sparkyard/hub:0.1", "images/hub", "hub", ("catalog", "spawner", "hub")),
+        Image("sparkyard/gateway:0.1", "images/gateway", "gateway", ("catalog", "gateway")),
     )
 }
+
+# For the tests alone: what the chart takes from elsewhere, of this machine's package sources.
+TRAEFIK = Image("localhost/sparkyard-traefik:1", "tests/cluster/traefik", "traefik")
 
 
 def _buildah(*arguments: str) -> list[str]:
@@ -187,7 +190,7 @@ def _build(image: Image, name: str) -> None:
             _buildah(
                 "build", "--layers", "--force-rm", "--isolation", "chroot", "--network", "host", *mounts,
                 "--build-arg", f"BASE={BASE}", "--build-arg", f"PACKAGES={image.packages}",
-                "--file", f"images/{image.folder}/Dockerfile", "--tag", name, ".",
+                "--file", f"{image.folder}/Dockerfile", "--tag", name, ".",
             ),
             step, f"building {image.name}", cache() / "images" / f"{image.short}.log",
         )  # fmt: skip

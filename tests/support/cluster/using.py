@@ -122,9 +122,13 @@ class Cluster:
 
     def load(self, image: str) -> str:
         """Have one of the project's images (`images.IMAGES`) in the cluster; its name for pods."""
+        return self.load_image(images.IMAGES[image])
+
+    def load_image(self, image: images.Image) -> str:
+        """The same for any image that is built here."""
         if self.place is not None:
-            images.load(self.place, images.IMAGES[image])
-        return images.IMAGES[image].name
+            images.load(self.place, image)
+        return image.name
 
 
 @contextlib.contextmanager

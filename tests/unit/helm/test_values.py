@@ -44,6 +44,9 @@ def test_the_defaults_and_a_first_install_are_valid(ours: Draft7Validator, value
         ({"networkPolicies": {"apiServer": {"addresses": ["kubernetes"]}}}, "networkPolicies.apiServer.addresses.0"),
         ({"networkPolicies": {"metadataAddresses": []}}, "networkPolicies.metadataAddresses"),
         ({"catalog": {"images": {}}}, "catalog"),
+        ({"traefik": {"uid": 0}}, "traefik.uid"),
+        ({"traefik": {"service": {"type": "External"}}}, "traefik.service.type"),
+        ({"traefik": {"store": {"maxMemory": "200Mi"}}}, "traefik.store.maxMemory"),
     ],
 )
 def test_mistakes_are_found_where_they_are(ours: Draft7Validator, values: Any, changed: Any, key: str) -> None:
@@ -82,19 +85,20 @@ def test_the_hub_mounts_what_its_settings_name(values: Any) -> None:
     """And as folders: a file that is mounted by subPath is never changed again."""
     hub, custom = values["jupyterhub"]["hub"], values["jupyterhub"]["custom"]["sparkyard"]
     mounts = {mount["mountPath"]: mount for mount in hub["extraVolumeMounts"]}
-    for key in ("catalog", "okta_client_secret_file", "gateway_token_file"):
+    files = ("okta_client_secret_file", "gateway_token_file", "redis_password_file", "traefik_api_password_file")
+    for key in ("catalog", *files):
         assert str(Path(custom[key]).parent) in mounts
     assert not any("subPath" in mount for mount in mounts.values())
     assert {mount["name"] for mount in mounts.values()} == {volume["name"] for volume in hub["extraVolumes"]}
     secrets = {volume["secret"]["secretName"] for volume in hub["extraVolumes"] if "secret" in volume}
-    assert secrets == {"sparkyard-okta", "sparkyard-gateway"}
+    assert secrets == {"sparkyard-okta", "sparkyard-gateway", "sparkyard-traefik"}
 
 
 def test_every_value_is_documented(values: Any) -> None:
     guide = GUIDE.read_text(encoding="utf-8")
     missing = [
         f"{section}.{key}"
-        for section in ("secrets", "gateway", "spark", "prePuller", "networkPolicies", "metrics")
+        for section in ("secrets", "gateway", "spark", "prePuller", "networkPolicies", "metrics", "traefik")
         for key in values[section]
         if f"`{section}.{key}`" not in guide
     ]
@@ -113,7 +117,7 @@ def test_no_template_reads_a_value_that_does_not_exist(values: Any, templates: d
 
 def test_no_value_is_without_effect(values: Any, templates: dict[str, str]) -> None:
     text = "".join(templates.values())
-    for section in ("secrets", "gateway", "spark", "prePuller", "networkPolicies", "metrics"):
+    for section in ("secrets", "gateway", "spark", "prePuller", "networkPolicies", "metrics", "traefik"):
         for key in values[section]:
             assert re.search(rf"(\.Values\.{section}|policies)\.{key}\b", text), f"{section}.{key}"
 

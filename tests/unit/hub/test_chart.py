@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import bcrypt
 import pytest
 from jupyterhub.app import JupyterHub
+from jupyterhub_traefik_proxy.redis import TraefikRedisProxy
 from traitlets.config import Config
 
 from sparkyard_hub.chart import configure, settings_of
@@ -63,6 +65,28 @@ def test_what_the_chart_decides_stays_the_charts(custom):
     assert [service["name"] for service in c.JupyterHub.services] == ["jupyterhub-idle-culler", "gateway"]
     assert c.KubeSpawner.image_pull_secrets == ["regcred"]
     assert not {"image_pull_secrets", "extra_labels"} & set(c.KubernetesSpawner)
+
+
+def test_traefik_in_replicas_is_the_deployments(custom, tmp_path):
+    for name in ("store", "api"):
+        (tmp_path / name).write_text("cd" * 32)
+    replicas = {
+        "proxy": "traefik-redis",
+        "redis_url": "redis://sparkyard-redis:6379",
+        "redis_password_file": str(tmp_path / "store"),
+        "traefik_api_url": "http://sparkyard-traefik-api:8099",
+        "traefik_api_password_file": str(tmp_path / "api"),
+    }
+    c = Config()
+    configure(c, Values({"custom": {"sparkyard": custom | replicas}}))
+    assert JupyterHub(config=c).proxy_class is TraefikRedisProxy
+    ours = c.TraefikRedisProxy
+    assert set(ours) <= set(TraefikRedisProxy.class_traits(config=True))
+    assert (ours.should_start, ours.redis_url, ours.redis_password) == (False, replicas["redis_url"], "cd" * 32)
+    assert bcrypt.checkpw(b"cd" * 32, ours.traefik_api_hashed_password.encode())
+    for missing in replicas.keys() - {"proxy"}:
+        with pytest.raises(ValueError, match=r"proxy: traefik-redis needs redis_url, redis_password_file"):
+            settings_of(Values({"custom": {"sparkyard": custom | replicas | {missing: None}}}))
 
 
 @pytest.mark.parametrize("values", [{}, {"custom": {}}, {"custom": {"sparkyard": {}}}, {"custom": {"sparkyard": "x"}}])
