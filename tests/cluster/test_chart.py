@@ -64,7 +64,12 @@ def test_the_chart_is_sound(chart: Chart) -> None:
 
 def test_no_pod_is_root_or_privileged_and_every_container_has_its_size(rendered: list[Object]) -> None:
     found = dict(pod_templates(rendered))
-    assert set(found) == {"StatefulSet/sparkyard-gateway", "DaemonSet/sparkyard-pre-puller"}
+    assert set(found) == {
+        "StatefulSet/sparkyard-gateway",
+        "DaemonSet/sparkyard-pre-puller",
+        "Deployment/sparkyard-traefik",
+        "StatefulSet/sparkyard-redis",
+    }
     for name, spec in found.items():
         assert violations(spec) == [], name
         assert spec["securityContext"]["runAsUser"] > 0, name
@@ -77,7 +82,7 @@ def test_no_pod_is_root_or_privileged_and_every_container_has_its_size(rendered:
 
 def test_only_the_gateway_has_a_token_of_kubernetes(rendered: list[Object]) -> None:
     found = {name: spec["automountServiceAccountToken"] for name, spec in pod_templates(rendered)}
-    assert found == {"StatefulSet/sparkyard-gateway": True, "DaemonSet/sparkyard-pre-puller": False}
+    assert {name for name, has_one in found.items() if has_one} == {"StatefulSet/sparkyard-gateway"}
 
 
 def test_no_secret_is_in_an_environment(rendered: list[Object]) -> None:
@@ -89,6 +94,8 @@ def test_no_secret_is_in_an_environment(rendered: list[Object]) -> None:
     }
     assert from_secrets == {"SPARKYARD_GATEWAY_DATABASE_URL": "url"}  # which has no password in it
     assert not any(re.search("TOKEN$|PASSWORD$|SECRET$", it["name"]) for it in gateway["env"])
+    for name, spec in pod_templates(rendered):
+        assert name == "StatefulSet/sparkyard-gateway" or not any(it.get("env") for it in containers(spec)), name
 
 
 def test_each_gateway_has_a_name_and_an_address_of_its_own(rendered: list[Object]) -> None:
