@@ -112,9 +112,9 @@ class Batches:
             team=spec.team,
             name=request.name,
             profile=spec.profile,
-            backend="local",
+            backend=self._settings.backend,
             request=request.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            spec=granted(spec),
+            spec=granted(spec, self._settings.backend, self._settings.livy_images),
             state=BatchState.STARTING,
             gateway=self._settings.instance,
             idempotency_key=key,
@@ -139,11 +139,11 @@ class Batches:
     async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
         """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
         check_name(request.name)
-        check_batches_run(self._settings.backend)
+        check_batches_run(self._settings.backend, self._backends)
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
-        if self._settings.homes_dir is None:
+        if self._settings.backend != "local" or self._settings.homes_dir is None:
             policy.check_homes(spec)
         return spec
 

@@ -73,7 +73,7 @@ class Gateway:
     pieces: Pieces
     drivers: Drivers
     batches: Batches
-    local_batches: LocalBatches
+    batch_backends: dict[str, BatchBackend]
     claims: Claims
     reconciler: Reconciler
     pool: Pool
@@ -157,7 +157,8 @@ class Gateway:
         for backend in self.backends.values():
             if isinstance(backend, LivyBackend | KubernetesBackend):
                 await backend.close()
-        await self.local_batches.close()
+        for each in self.batch_backends.values():
+            await each.close()
         if self.membership is not None:
             await self.membership.leave()
         await self.database.close()
@@ -224,7 +225,7 @@ def build(settings: Settings) -> Gateway:
     def when_attempt_ended(attempt: int, end: AttemptEnd) -> None:
         batches.attempt_ended(attempt, end)
 
-    local_batches = LocalBatches(
+    batch_backends["local"] = LocalBatches(
         settings.batches_dir,
         when_attempt_ended,
         homes_dir=settings.homes_dir,
@@ -233,7 +234,6 @@ def build(settings: Settings) -> Gateway:
         fences=_fences(settings, settings.batches_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
-    batch_backends["local"] = local_batches
     history_servers = HistoryServers(
         # Each ends what an earlier life of its own left, and no server of another's.
         settings.state_dir.absolute() / ("history" if is_sqlite(database.url) else f"history-{settings.instance}"),
@@ -285,7 +285,7 @@ def build(settings: Settings) -> Gateway:
         pieces=pieces,
         drivers=drivers,
         batches=batches,
-        local_batches=local_batches,
+        batch_backends=batch_backends,
         claims=Claims(settings, store, sessions),
         reconciler=reconciler,
         pool=pool,

@@ -107,6 +107,7 @@ def batch_order(batch: LiveBatch, settings: Settings) -> BatchOrder:
         cores=policy.local_cores(spec["executors"] * spec["executor_cores"], settings.local_cores),
         python=Path(spec["python"]) if spec["python"] else None,
         spark_home=Path(spec["spark_home"]) if spec["spark_home"] else None,
+        pods=spec.get("pods") or {},
         file=asked["file"],
         class_name=asked.get("className"),
         args=tuple(asked.get("args") or ()),

@@ -204,6 +204,9 @@ class BatchBackend(Protocol):
     async def forget(self, attempt: int, *, keep_log: bool) -> None:
         """Remove what the attempt left behind."""
 
+    async def close(self) -> None:
+        """Let go of connections, and of what was prepared and has not begun; what runs goes on."""
+
 
 @runtime_checkable
 class Checked(Protocol):
