@@ -225,8 +225,8 @@ def running(cluster: Cluster, folder: Path, port: int) -> Iterator[PodsGateway]:
             finally:
                 gateway.stop()
                 for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
-                    for name in (f"{hub_namespace}-spark-executors", f"{hub_namespace}-spark-ends"):
-                        cluster.kubectl("delete", kind, name, "--ignore-not-found")
+                    for name in ("executors", "ends", "begins"):
+                        cluster.kubectl("delete", kind, f"{hub_namespace}-spark-{name}", "--ignore-not-found")
 
 
 def decoded(secret: dict[str, Any], key: str) -> str:

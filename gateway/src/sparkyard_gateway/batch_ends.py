@@ -27,11 +27,11 @@ _MARKS = frozenset({"", "stdout:", "stderr:"})
 
 def judge(end: AttemptEnd, lines: Sequence[str]) -> tuple[BatchState, str | None]:
     """The final state, and why; no reason for a success. `lines` are the last of the log."""
-    if end.asked or (end.verdict is not None and end.code != 0):
+    if end.asked or (end.began and end.verdict is not None and end.code != 0):
         state = BatchState.DEAD if end.verdict else BatchState.KILLED
         return state, end.verdict or "The batch was stopped on request."
     if not end.began:
-        return BatchState.ERROR, "The batch could not be started: its process ended before it began."
+        return BatchState.ERROR, end.verdict or "The batch could not be started: its process ended before it began."
     if end.code is None:
         return BatchState.ERROR, "The batch ended, and nobody saw how: its supervising process was ended from outside."
     if end.code == 0:

@@ -200,24 +200,38 @@ class Batches:
             await self.until_held()
             if batch.ending or batch.state.ended:
                 return
-            now = now_ms()
-            batch.state, batch.started_at = BatchState.RUNNING, now
-            batch.say(None)
-            await self._backends[batch.backend].begin(batch.attempt)
-            self._store.update_soon(
-                batch.id,
-                state=batch.state,
-                attempt=batch.attempt,
-                attempted={"started_at": now},
-                event=BatchEvent(at=now, batch_id=batch.id, event="started"),
-            )
-            self._tasks.spawn(
-                batch, look_for_application(batch, self._backends[batch.backend], self._store), "application-of"
-            )
+            backend, handle = self._backends[batch.backend], batch.handle
+            if not backend.tells:
+                self._runs(batch)
+            await backend.begin(batch.attempt)
+            self._tasks.spawn(batch, look_for_application(batch, backend, self._store), "application-of")
             await batch.changed.wait_until(
-                lambda: batch.app_id is not None or batch.ending or batch.state is not BatchState.RUNNING,
+                lambda: batch.app_id is not None or batch.ending or batch.state.ended or batch.handle is not handle,
                 LONGEST_START_SECONDS,
             )
+
+    def _runs(self, batch: LiveBatch) -> None:
+        """It runs from now on."""
+        now = batch.started_at or now_ms()
+        batch.state, batch.started_at = BatchState.RUNNING, now
+        batch.say(None)
+        self._store.update_soon(
+            batch.id,
+            state=batch.state,
+            attempt=batch.attempt,
+            attempted={"started_at": now},
+            event=BatchEvent(at=now, batch_id=batch.id, event="started"),
+        )
+
+    def tell(self, attempt: int, phase: str | None) -> None:
+        """A backend says what an attempt that was told to begin waits for; None once it runs."""
+        batch = self.running.get(attempt)
+        if batch is None or batch.ending or batch.state is not BatchState.STARTING:
+            return
+        if phase is None:
+            self._runs(batch)
+        elif phase != batch.phase:
+            batch.say(phase)
 
     async def _prepare(self, batch: LiveBatch) -> bool:
         """Have the process made and write its handle down; returns whether it may begin."""
@@ -259,7 +273,7 @@ class Batches:
                 # Its gateway may be frozen, and hold it for ever. It never begins now: its end is seen next.
                 await backend.stop(batch.attempt, handle, 0)
                 return
-        if batch.state is BatchState.STARTING:
+        if batch.state is BatchState.STARTING and not backend.tells:
             batch.state, batch.started_at = BatchState.RUNNING, batch.started_at or now_ms()
             batch.changed.fire()
         if batch.app_id is None:
@@ -274,7 +288,7 @@ class Batches:
             self._tasks.spawn(batch, self._after_end(batch, end), "ended")
 
     async def _after_end(self, batch: LiveBatch, end: AttemptEnd) -> None:
-        if not end.began and not batch.ending and batch.restarts < MOST_RESTARTS:
+        if not end.began and end.verdict is None and not batch.ending and batch.restarts < MOST_RESTARTS:
             batch.restarts += 1
             batch.handle, batch.started_at, batch.state = None, None, BatchState.STARTING
             self._store.update_soon(
@@ -288,13 +302,23 @@ class Batches:
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:
             state, reason = BatchState.KILLED, batch.reason or reason
-        self._finish(batch, state, reason, end.code)
+        written = asyncio.Event()
+        if self._finish(batch, state, reason, end.code, written.set):
+            # What the backend still has of it is all that tells how it ended until that is written down.
+            await written.wait()
         await self._clean_up(batch)
 
-    def _finish(self, batch: LiveBatch, state: BatchState, reason: str | None, code: int | None) -> None:
-        """Nothing of it runs any more."""
+    def _finish(
+        self,
+        batch: LiveBatch,
+        state: BatchState,
+        reason: str | None,
+        code: int | None,
+        written: Callable[[], None] | None = None,
+    ) -> bool:
+        """Nothing of it runs any more. Returns whether that is news, which is written with the next commit."""
         if batch.ended.is_set() or batch.moved:
-            return
+            return False
         now = now_ms()
         batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now
         batch.phase = None
@@ -310,11 +334,13 @@ class Batches:
             attempt=batch.attempt,
             attempted={"exit_code": code, "reason": reason, "ended_at": now},
             event=BatchEvent(at=now, batch_id=batch.id, event="ended", detail=detail),
+            written=written,
         )
         self._metrics.batches_ended.labels(batch.profile, state).inc()
         if batch.started_at is not None:
             self._metrics.batch_seconds.observe(max(0, now - batch.started_at) / 1000)
         log.info("batch_ended", batch=batch.id, user=batch.owner, state=state, code=code, reason=reason)
+        return True
 
     async def _clean_up(self, batch: LiveBatch) -> None:
         backend = self._backends[batch.backend]

@@ -21,6 +21,7 @@ from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.local_batches import LocalBatches
+from sparkyard_gateway.backends.pod_batches import PodBatches
 from sparkyard_gateway.batch_reconciler import BatchReconciler
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.browser_login import BrowserLogin
@@ -125,10 +126,10 @@ class Gateway:
 
     def _watch_pods(self) -> None:
         """Look at every namespace where drivers may be, before any is looked for."""
-        backend, catalog = self.backends["kubernetes"], self.catalog.catalog
-        assert isinstance(backend, KubernetesBackend)
-        teams = {team.namespace for team in catalog.teams.values() if team.namespace}
-        backend.open(frozenset({self.settings.kubernetes_namespace, *teams}))
+        teams = {team.namespace for team in self.catalog.catalog.teams.values() if team.namespace}
+        for backend in (self.backends["kubernetes"], self.batch_backends["kubernetes"]):
+            assert isinstance(backend, KubernetesBackend | PodBatches)
+            backend.open(frozenset({self.settings.kubernetes_namespace, *teams}))
 
     def begin_to_close(self) -> None:
         """Let go of everyone who waits, so that a stop takes no longer than an answer."""
@@ -234,6 +235,7 @@ def build(settings: Settings) -> Gateway:
         fences=_fences(settings, settings.batches_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
+    batch_backends["kubernetes"] = remote_places.cluster_batches(settings, database, batches, batch_store, ui_keys)
     history_servers = HistoryServers(
         # Each ends what an earlier life of its own left, and no server of another's.
         settings.state_dir.absolute() / ("history" if is_sqlite(database.url) else f"history-{settings.instance}"),

@@ -7,14 +7,18 @@ from functools import partial
 from sparkyard_gateway.backends.cluster import Cluster
 from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.livy import LivyBackend
+from sparkyard_gateway.backends.pod_batches import PodBatches
 from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms as PodTerms
+from sparkyard_gateway.backends.pod_uis import PodUis
 from sparkyard_gateway.backends.submission import Terms
 from sparkyard_gateway.backends.upstream import UpstreamLivy
+from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
 from sparkyard_gateway.driver_file import write_driver_file
 from sparkyard_gateway.sessions import Sessions
+from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.ui_keys import UiKeys
@@ -63,16 +67,7 @@ def cluster(
     settings: Settings, database: Database, sessions: Sessions, store: Store, ui_keys: UiKeys
 ) -> KubernetesBackend:
     """The Kubernetes cluster; also where new sessions run elsewhere, for those that it still has."""
-    authorities = settings.kubernetes_driver_ca_file
-    terms = PodTerms(
-        installation=settings.kubernetes_installation or _namespace(database),
-        namespace=settings.kubernetes_namespace,
-        api_url=settings.kubernetes_api_url,
-        account=settings.kubernetes_service_account,
-        executor_account=settings.kubernetes_executor_service_account,
-        uid=settings.kubernetes_uid,
-        ca=authorities.read_text(encoding="ascii") if authorities else None,
-    )
+    terms = _pod_terms(settings, database)
     there = Cluster(settings.kubernetes_config)
 
     async def wanted(number: int) -> bool:
@@ -87,6 +82,37 @@ def cluster(
         partial(sessions.driver_ended, backend="kubernetes"),
         sessions.tell_phase,
         wanted,
+    )
+
+
+def cluster_batches(
+    settings: Settings, database: Database, batches: Batches, store: BatchStore, ui_keys: UiKeys
+) -> PodBatches:
+    """The same for batches; also where new ones run elsewhere, for those that the cluster still has."""
+    terms = _pod_terms(settings, database)
+    there = Cluster(settings.kubernetes_config)
+    return PodBatches(
+        there,
+        terms,
+        settings.batches_dir,
+        PodObjects(there, terms, ui_keys),
+        PodUis(ui_keys),
+        batches.attempt_ended,
+        batches.tell,
+        store.may_run,
+    )
+
+
+def _pod_terms(settings: Settings, database: Database) -> PodTerms:
+    authorities = settings.kubernetes_driver_ca_file
+    return PodTerms(
+        installation=settings.kubernetes_installation or _namespace(database),
+        namespace=settings.kubernetes_namespace,
+        api_url=settings.kubernetes_api_url,
+        account=settings.kubernetes_service_account,
+        executor_account=settings.kubernetes_executor_service_account,
+        uid=settings.kubernetes_uid,
+        ca=authorities.read_text(encoding="ascii") if authorities else None,
     )
 
 

@@ -52,7 +52,7 @@ def made_pod(**pods: Any) -> dict[str, Any]:
 
 
 def secrets_of(pod: dict[str, Any], terms: Terms = TERMS, **pods: Any) -> dict[str, str]:
-    secret = pod_manifests.session_secret(order(**pods), terms, "program", pod)
+    secret = pod_manifests.driver_secret(order(**pods), terms, "program", pod)
     return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
 
 
@@ -116,7 +116,7 @@ def test_the_drivers_own_token_is_in_its_secret_alone() -> None:
 
 def test_secrets_end_with_the_pod() -> None:
     pod = made_pod(namespace="spark-crew")
-    for secret in (pod_manifests.session_secret(order(), TERMS, "program", pod), pod_manifests.shared_secret(pod, "s")):
+    for secret in (pod_manifests.driver_secret(order(), TERMS, "program", pod), pod_manifests.shared_secret(pod, "s")):
         (owner,) = secret["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "sparkyard-prod-12-3", "u-1")
         assert secret["metadata"]["namespace"] == "spark-crew"

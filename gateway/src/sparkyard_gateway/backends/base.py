@@ -5,6 +5,7 @@ connection broke, may be well and only far. Statements never pass through a back
 gateway for them.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,8 @@ class BatchOrder(SparkOrder):
     class_name: str | None = None
     args: tuple[str, ...] = ()
     grace_seconds: float = 5.0
+    mark: str = field(default_factory=lambda: secrets.token_hex(3))
+    """Tells this preparation of the attempt from any other: one that never began may be prepared again."""
 
     @property
     def number(self) -> int:
@@ -89,8 +92,8 @@ WhenEnded = Callable[[int, Ended], None]
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
     """An attempt at a batch is over. `code` is its exit code, negative for a signal, None where nobody saw it;
-    `began` whether any of it ever ran (where not, it may be started again), `asked` whether it was told to end,
-    `verdict` why the backend ended it, where it took more than it may."""
+    `began` whether any of it ever ran (where not, it may be started again, unless there is a verdict), `asked` whether
+    it was told to end, `verdict` why the backend ended it, such as for taking more than it may, or cannot run it."""
 
     code: int | None
     began: bool = True
@@ -100,6 +103,11 @@ class AttemptEnd:
 
 WhenAttemptEnded = Callable[[int, AttemptEnd], None]
 """Called once in the event loop when nothing of an attempt runs any more."""
+
+
+TellBatch = Callable[[int, str | None], None]
+"""Called in the event loop with what an attempt that was told to begin waits for, as a sentence for its owner; with
+None when it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,9 @@ class BatchBackend(Protocol):
     """
 
     name: str
+    tells: bool
+    """Whether it says of each attempt that was told to begin what that one waits for, and when it runs (`TellBatch`).
+    Where not, what was told to begin runs."""
 
     async def prepare(self, order: BatchOrder) -> Handle:
         """Make ready and watch it; nothing of the user's runs yet. Raises BackendError."""

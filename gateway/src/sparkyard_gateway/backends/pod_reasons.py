@@ -1,5 +1,4 @@
-"""What a pod waits for, and why it ended, as sentences for a session's owner: pure functions of what Kubernetes
-says.
+"""What a pod waits for, and why it ended, as sentences for its owner: pure functions of what Kubernetes says.
 
 Kubernetes forgets why with the pod, so whoever watches asks here while there is still something to read. A reason that
 it names (OOMKilled, Evicted) counts more than an exit code: where a child was killed, the main process may well have
@@ -10,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sparkyard_gateway.backends.base import Ended
-from sparkyard_gateway.backends.pod_places import DRIVER_CONTAINER, EXECUTOR_CONTAINER
+from sparkyard_gateway.backends.base import AttemptEnd, Ended
+from sparkyard_gateway.backends.pod_places import DRIVER_CONTAINER, EXECUTOR_CONTAINER, GATE
 
 Object = dict[str, Any]
 
@@ -118,6 +117,28 @@ def driver_end(pod: Object, *, gone: bool = False) -> Ended:
     return Ended(f"The driver {_exit(terminated)}.", clean=False)
 
 
+def attempt_end(pod: Object, *, gone: bool = False) -> AttemptEnd:
+    """How an attempt at a batch ended that was told to begin. `gone` as of a driver."""
+    terminated = _terminated(pod, DRIVER_CONTAINER)
+    code = terminated.get("exitCode")
+    if code == 0:
+        # What was killed on the way did not matter, or Spark has made up for it.
+        return AttemptEnd(0)
+    if verdict := _verdict(pod, DRIVER_CONTAINER):
+        advice = f" {_DRIVER_OOM}" if out_of_memory(pod, DRIVER_CONTAINER) else ""
+        return AttemptEnd(code, verdict=f"The batch's driver {verdict}.{advice}")
+    if pod["metadata"].get("deletionTimestamp") or gone:
+        name = pod["metadata"]["name"]
+        return AttemptEnd(code, verdict=f"The batch's pod {name} was deleted: by somebody who may, or with its node.")
+    if not terminated:
+        status = pod.get("status") or {}
+        why = _cut(status.get("message") or status.get("reason")) or "it gives no reason"
+        return AttemptEnd(None, verdict=f"Kubernetes ended the batch's pod: {why}")
+    if _not_run(terminated):
+        return AttemptEnd(None, began=False, verdict=f"The batch's driver {_exit(terminated)}.")
+    return AttemptEnd(code)
+
+
 def executor_end(pod: Object, *, gone: bool = False) -> ExecutorEnd | None:
     """Why an executor ended that nobody had told to; None for one that lives, or went as it should."""
     terminated = _terminated(pod, EXECUTOR_CONTAINER)
@@ -160,11 +181,15 @@ def _verdict(pod: Object, container: str) -> str | None:
 def _exit(terminated: Object) -> str:
     """How a process ended by itself, as the end of a sentence."""
     reason, code = terminated.get("reason"), terminated.get("exitCode")
-    if reason not in (None, "", "Error", "Completed"):
-        # The runtime's own reasons, such as StartError, have a message that is no log.
+    if _not_run(terminated):
         return f"could not run ({reason}): {_cut(terminated.get('message')).rstrip('.')}"
     known = _CODES.get(code) if isinstance(code, int) else None
     return f"ended with exit code {code}{f': {known}' if known else ''}"
+
+
+def _not_run(terminated: Object) -> bool:
+    """Whether the runtime could not start it: its own reasons, such as StartError, have a message that is no log."""
+    return terminated.get("reason") not in (None, "", "Error", "Completed")
 
 
 def executor_waits(pod: Object) -> str | None:
@@ -189,6 +214,12 @@ def image_of(pod: Object, container: str = DRIVER_CONTAINER) -> str:
 def running(pod: Object) -> bool:
     """Whether the driver's container runs."""
     return "running" in _state(pod, DRIVER_CONTAINER)
+
+
+def gated(pod: Object) -> bool:
+    """Whether a batch's pod still stands at its gate, and so has never run."""
+    gates = (pod.get("spec") or {}).get("schedulingGates") or ()
+    return any(each.get("name") == GATE for each in gates)
 
 
 def _container(pod: Object, name: str) -> Object:
