@@ -17,6 +17,7 @@ import pytest
 from support import job_server
 from support.cluster.using import Cluster
 from support.job_server import PRELUDE, JobServer
+from support.running_gateway import ROOT
 from support.spark_pods import ANN, BOB, PATIENCE_SECONDS, PodsGateway, decoded, running
 from support.waiting import until
 
@@ -287,7 +288,7 @@ def test_one_that_is_deleted_while_it_runs(spark, jobs):
 
 def test_a_gateway_killed_before_the_gate_was_removed_runs_it_once(spark, jobs):
     spark.kill()
-    spark.module = "support.gateway_at_the_gate"
+    spark.module, spark.extra_environment = "support.gateway_at_the_gate", {"PYTHONPATH": str(ROOT / "tests")}
     spark.start()
     number = submit(spark, jobs, "once.py")
     handle = until(lambda: handle_of(spark, number), PATIENCE_SECONDS, pause=0.3)

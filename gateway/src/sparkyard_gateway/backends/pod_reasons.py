@@ -36,6 +36,9 @@ _DISRUPTIONS = {
     "TerminationByKubelet": "its node ran out of something, or was shut down",
 }
 _NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
+_ENDED = frozenset({None, "", "Error", "Completed", "OOMKilled"})
+"""Why a container is over that ran, and whose exit code is its own."""
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "CreateContainerError", "RunContainerError"})
 _FOR_GOOD = re.compile(
     r"not found|does not exist|denied|unauthori[sz]ed|forbidden|manifest unknown|no match for platform",
     re.IGNORECASE,
@@ -120,7 +123,9 @@ def driver_end(pod: Object, *, gone: bool = False) -> Ended:
 def attempt_end(pod: Object, *, gone: bool = False) -> AttemptEnd:
     """How an attempt at a batch ended that was told to begin. `gone` as of a driver."""
     terminated = _terminated(pod, DRIVER_CONTAINER)
-    code = terminated.get("exitCode")
+    reason = terminated.get("reason")
+    # Of a container that nobody saw, or that never ran, the code is none of its own.
+    code = terminated.get("exitCode") if reason in _ENDED else None
     if code == 0:
         # What was killed on the way did not matter, or Spark has made up for it.
         return AttemptEnd(0)
@@ -134,9 +139,12 @@ def attempt_end(pod: Object, *, gone: bool = False) -> AttemptEnd:
         status = pod.get("status") or {}
         why = _cut(status.get("message") or status.get("reason")) or "it gives no reason"
         return AttemptEnd(None, verdict=f"Kubernetes ended the batch's pod: {why}")
-    if _not_run(terminated):
+    if reason in _ENDED:
+        return AttemptEnd(code)
+    if reason in _NEVER_RAN:
         return AttemptEnd(None, began=False, verdict=f"The batch's driver {_exit(terminated)}.")
-    return AttemptEnd(code)
+    why = _cut(terminated.get("message")).rstrip(".") or "no reason is given"
+    return AttemptEnd(None, verdict=f"Nobody saw how the batch's driver ended ({reason}): {why}.")
 
 
 def executor_end(pod: Object, *, gone: bool = False) -> ExecutorEnd | None:
@@ -181,15 +189,11 @@ def _verdict(pod: Object, container: str) -> str | None:
 def _exit(terminated: Object) -> str:
     """How a process ended by itself, as the end of a sentence."""
     reason, code = terminated.get("reason"), terminated.get("exitCode")
-    if _not_run(terminated):
+    if reason not in _ENDED:
+        # The runtime's own reasons, such as StartError, have a message that is no log.
         return f"could not run ({reason}): {_cut(terminated.get('message')).rstrip('.')}"
     known = _CODES.get(code) if isinstance(code, int) else None
     return f"ended with exit code {code}{f': {known}' if known else ''}"
-
-
-def _not_run(terminated: Object) -> bool:
-    """Whether the runtime could not start it: its own reasons, such as StartError, have a message that is no log."""
-    return terminated.get("reason") not in (None, "", "Error", "Completed")
 
 
 def executor_waits(pod: Object) -> str | None:
