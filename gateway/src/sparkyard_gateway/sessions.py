@@ -163,7 +163,10 @@ class Sessions:
         """
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
-        return policy.decide(self._catalog.catalog, caller, request, homes=self._settings.backend != "kubernetes")
+        spec = policy.decide(self._catalog.catalog, caller, request, homes=self._settings.backend != "kubernetes")
+        if self._settings.backend == "livy":
+            policy.check_upstream(spec, caller.name, self._settings.livy_homes, batch=False)
+        return spec
 
     async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
         number = await self._store.session_of_key(caller.name, key)

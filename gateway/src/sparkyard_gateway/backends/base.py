@@ -57,6 +57,8 @@ class BatchOrder(SparkOrder):
     """One attempt at a batch: a file with what it is given."""
 
     attempt: int
+    key: str = ""
+    """What stays the same of the batch, and is no other's, however often it is prepared until it has begun."""
     file: str
     class_name: str | None = None
     args: tuple[str, ...] = ()
@@ -90,12 +92,15 @@ WhenEnded = Callable[[int, Ended], None]
 class AttemptEnd:
     """An attempt at a batch is over. `code` is its exit code, negative for a signal, None where nobody saw it;
     `began` whether any of it ever ran (where not, it may be started again), `asked` whether it was told to end,
-    `verdict` why the backend ended it, where it took more than it may."""
+    `verdict` why the backend ended it, where it took more than it may; `told` the final state where the place that it
+    ran at tells that and perhaps no code, `said` what it says of why."""
 
     code: int | None
     began: bool = True
     asked: bool = False
     verdict: str | None = None
+    told: str | None = None
+    said: str | None = None
 
 
 WhenAttemptEnded = Callable[[int, AttemptEnd], None]
@@ -206,6 +211,14 @@ class BatchBackend(Protocol):
 
     async def close(self) -> None:
         """Let go of connections, and of what was prepared and has not begun; what runs goes on."""
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """A backend for batches where what has begun may still wait, and which tells `Batches.attempt_waits` so."""
+
+    def queues(self) -> bool:
+        """Whether it does."""
 
 
 @runtime_checkable
