@@ -1,13 +1,12 @@
 """Livy's recorded requests to batches, asked of our gateway in the same order: same status, same shape, same words.
 
 The recording names one file for all (`file:///srv/livy`); ours are in WISHES, one for each batch that it started. Where
-we answer otherwise, the case stands in DEVIATIONS with its reason. All of it is asked of batches on this machine, and of
-batches at a real upstream Livy.
+we answer otherwise, the case stands in DEVIATIONS with its reason. All of it is asked of batches on this machine, and
+of batches at a real upstream Livy.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-
 from typing import Any
 
 import httpx

@@ -62,7 +62,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Watch:
-    """An attempt that is looked after. `body` is what will be posted, until it is; `posting` is held meanwhile."""
+    """An attempt that is looked after. `body` is what will be posted, until it is; `posting` is held meanwhile; `sent`
+    is false where the upstream surely never got it."""
 
     attempt: int
     name: str
@@ -71,6 +72,7 @@ class _Watch:
     number: int | None = None
     body: Batch | None = None
     begun: bool = False
+    sent: bool = True
     posting: asyncio.Lock = field(default_factory=asyncio.Lock)
     pause: float = FIRST_PAUSE
     due: float = 0.0
@@ -143,12 +145,14 @@ class LivyBatches:
             body, watch.body = watch.body, None
             if body is None or self._watches.get(attempt) is not watch:
                 return
-            watch.begun = True
+            watch.begun, watch.sent = True, False
             self._look_after(watch)
             try:
                 await self._prove(watch.owner)
+                watch.sent = True
                 made = await self._upstream.submit(body, key=watch.name)
             except UpstreamAway as away:
+                watch.sent = watch.sent and away.sent
                 log.warning("upstream_away", attempt=attempt, error=str(away))
                 self._when_waits(attempt, AWAY)
             except UpstreamRefused as refused:
@@ -325,7 +329,7 @@ class LivyBatches:
         watch.due = now + min(FIRST_PAUSE, self._poll_seconds)
         if watch.unknown_since is None:
             watch.unknown_since = now
-        elif watch.number is None and now - watch.unknown_since > SETTLE_SECONDS:
+        elif watch.number is None and not (watch.sent and now - watch.unknown_since <= SETTLE_SECONDS):
             self._report(watch, AttemptEnd(None, began=False))
         elif now - watch.unknown_since > FORGOTTEN_SECONDS:
             log.warning("batch_forgotten_by_upstream", attempt=watch.attempt, batch=watch.number)
@@ -356,7 +360,7 @@ class LivyBatches:
         # What is just being posted has its answer first, and nothing is posted after.
         async with watch.posting:
             watch.body = None
-            if not watch.begun:
+            if not (watch.begun and watch.sent):
                 self._set_over(watch, AttemptEnd(None, began=False))
                 return
         pause = FIRST_PAUSE

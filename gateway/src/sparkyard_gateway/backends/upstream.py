@@ -29,7 +29,14 @@ log = structlog.get_logger(__name__)
 
 
 class UpstreamAway(Exception):  # noqa: N818 - reads as what happened
-    """The upstream gives no usable answer: it is down, busy, or behind a wall. Says nothing about its batches."""
+    """The upstream gives no usable answer: it is down, busy, or behind a wall. Says nothing about its batches.
+
+    `sent` is whether it may have got the request all the same.
+    """
+
+    def __init__(self, said: str, *, sent: bool = True) -> None:
+        super().__init__(said)
+        self.sent = sent
 
 
 class UpstreamRefused(Exception):  # noqa: N818 - likewise
@@ -117,9 +124,11 @@ class UpstreamLivy:
                 headers["Authorization"] = self._authorization_file.read_text(encoding="utf-8").strip()
             answer = await self._client.request(method, path, headers=headers, **more)
         except httpx.HTTPError as error:
-            raise UpstreamAway(f"{method} {path}: {type(error).__name__} {error}".strip()) from error
+            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise UpstreamAway(f"{method} {path}: {type(error).__name__} {error}".strip(), sent=sent) from error
         except OSError as error:
-            raise UpstreamAway(f"{self._authorization_file} cannot be read: {error.strerror}") from error
+            said = f"{self._authorization_file} cannot be read: {error.strerror}"
+            raise UpstreamAway(said, sent=False) from error
         return _read(answer, f"{method} {path}")
 
 
