@@ -33,6 +33,7 @@ from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.handover import Handover
 from sparkyard_gateway.history import History
 from sparkyard_gateway.holdings import BatchHolding, SessionHolding
+from sparkyard_gateway.journals import Journals
 from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
@@ -248,6 +249,7 @@ def build(settings: Settings) -> Gateway:
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
     drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
+    sessions.recall = Journals(backends, drivers).recall
     membership = None if is_sqlite(database.url) else Membership(settings, GatewayRows(database), database)
     reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
     reconciler.chores.append(history.tidy)
