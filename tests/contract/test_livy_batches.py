@@ -1,15 +1,18 @@
 """Livy's recorded requests to batches, asked of our gateway in the same order: same status, same shape, same words.
 
 The recording names one file for all (`file:///srv/livy`); ours are in WISHES, one for each batch that it started. Where
-we answer otherwise, the case stands in DEVIATIONS with its reason.
+we answer otherwise, the case stands in DEVIATIONS with its reason. All of it is asked of batches on this machine, and
+of batches at a real upstream Livy.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from support import running_gateway, transcripts
+from support import running_gateway, transcripts, upstream_livy
 from support.running_gateway import ROOT, TOKEN
 from support.transcripts import Exchange
 
@@ -54,23 +57,40 @@ def _recorded() -> list[Exchange]:
     return [each for each in transcripts.exchanges(RECORDED, "17") if each.method] if RECORDED.is_dir() else []
 
 
+@pytest.fixture(scope="module", params=["local", "livy"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Where the batches run."""
+    found: str = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def ann(tmp_path_factory):
+def ann(
+    backend: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[httpx.Client]:
     if not RECORDED.is_dir():
         pytest.skip("needs ../shared, the recorded answers of a real Livy, beside the project")
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "homes" / "ann").mkdir(parents=True)
     for name, text in SCRIPTS.items():
         (folder / "homes" / "ann" / name).write_text(text)
-    with running_gateway.running(folder, "--homes-dir", str(folder / "homes")) as gateway:
+    options = _at_livy(folder, request) if backend == "livy" else ("--homes-dir", str(folder / "homes"))
+    with running_gateway.running(folder, *options) as gateway:
         headers = {"Authorization": f"token {TOKEN}"}
         with httpx.Client(base_url=gateway.url, headers=headers, timeout=130) as client:
             yield client
 
 
+def _at_livy(folder: Path, request: pytest.FixtureRequest) -> tuple[str, ...]:
+    livy: upstream_livy.UpstreamLivy = request.getfixturevalue("upstream_livy")
+    homes = f"{(folder / 'homes').as_uri()}/{{user}}"
+    return (*upstream_livy.options(livy, "contract"), "--livy-poll-seconds", "0.5", "--livy-homes", homes)
+
+
 @pytest.fixture(scope="module")
-def ours() -> dict[str, int]:
+def ours(ann: httpx.Client) -> dict[str, int]:
     """Our batches by the recorded ids."""
+    del ann
     return {}
 
 
@@ -128,11 +148,12 @@ def _same_shape(recorded: Exchange, answer: httpx.Response, ours: dict[str, int]
         assert mine["total"] == 0  # Livy lists three phantoms
 
 
-def test_the_application_is_known_and_its_output_is_in_the_log(ann, ours):
+def test_the_application_is_known_and_its_output_is_in_the_log(ann, ours, backend):
     if "4" not in ours:
         pytest.skip("asked after the recorded requests")
     good = ann.get(f"/batches/{ours['4']}").json()
-    assert good["appId"].startswith("local-")
+    # Livy itself knows no application of spark-submit's local mode.
+    assert good["appId"] is None if backend == "livy" else good["appId"].startswith("local-")
     log = ann.get(f"/batches/{ours['4']}/log?from=0&size=-1").json()
     assert log["log"][:2] == ["stdout: ", "\nstderr: "]
     assert "count 1000 20 b c" in log["log"]

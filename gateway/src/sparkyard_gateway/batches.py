@@ -16,8 +16,8 @@ from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Room, check_batches_run, duplicate
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend
-from sparkyard_gateway.batch_applications import look_for_application
+from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Handle, Queues
+from sparkyard_gateway.batch_applications import look_for_application, note
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import Misdirected, Rejected, StoreUnavailable
@@ -143,7 +143,9 @@ class Batches:
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
-        if self._settings.backend != "local" or self._settings.homes_dir is None:
+        if self._settings.backend == "livy":
+            policy.check_upstream(spec, caller.name, self._settings.livy_homes, batch=True)
+        elif self._settings.backend != "local" or self._settings.homes_dir is None:
             policy.check_homes(spec)
         return spec
 
@@ -201,37 +203,14 @@ class Batches:
             if batch.ending or batch.state.ended:
                 return
             backend, handle = self._backends[batch.backend], batch.handle
-            if not backend.tells:
-                self._runs(batch)
+            if not isinstance(backend, Queues):
+                self.attempt_waits(batch.attempt, None)
             await backend.begin(batch.attempt)
             self._tasks.spawn(batch, look_for_application(batch, backend, self._store), "application-of")
             await batch.changed.wait_until(
                 lambda: batch.app_id is not None or batch.ending or batch.state.ended or batch.handle is not handle,
                 LONGEST_START_SECONDS,
             )
-
-    def _runs(self, batch: LiveBatch) -> None:
-        """It runs from now on."""
-        now = batch.started_at or now_ms()
-        batch.state, batch.started_at = BatchState.RUNNING, now
-        batch.say(None)
-        self._store.update_soon(
-            batch.id,
-            state=batch.state,
-            attempt=batch.attempt,
-            attempted={"started_at": now},
-            event=BatchEvent(at=now, batch_id=batch.id, event="started"),
-        )
-
-    def tell(self, attempt: int, phase: str | None) -> None:
-        """A backend says what an attempt that was told to begin waits for; None once it runs."""
-        batch = self.running.get(attempt)
-        if batch is None or batch.ending or batch.state is not BatchState.STARTING:
-            return
-        if phase is None:
-            self._runs(batch)
-        elif phase != batch.phase:
-            batch.say(phase)
 
     async def _prepare(self, batch: LiveBatch) -> bool:
         """Have the process made and write its handle down; returns whether it may begin."""
@@ -273,11 +252,38 @@ class Batches:
                 # Its gateway may be frozen, and hold it for ever. It never begins now: its end is seen next.
                 await backend.stop(batch.attempt, handle, 0)
                 return
-        if batch.state is BatchState.STARTING and not backend.tells:
+        if batch.state is BatchState.STARTING and not isinstance(backend, Queues):
             batch.state, batch.started_at = BatchState.RUNNING, batch.started_at or now_ms()
             batch.changed.fire()
         if batch.app_id is None:
             await look_for_application(batch, self._backends[batch.backend], self._store)
+
+    def attempt_waits(self, attempt: int, phase: str | None) -> None:
+        """What an attempt that has begun waits for; None: it runs."""
+        batch = self.running.get(attempt)
+        if batch is None or batch.state is not BatchState.STARTING:
+            return
+        if phase is not None:
+            if batch.phase != phase:
+                batch.say(phase)
+            return
+        now = now_ms()
+        batch.state, batch.started_at = BatchState.RUNNING, now
+        batch.say(None)
+        self._store.update_soon(
+            batch.id,
+            state=batch.state,
+            attempt=batch.attempt,
+            attempted={"started_at": now},
+            event=BatchEvent(at=now, batch_id=batch.id, event="started"),
+        )
+
+    def attempt_known(self, attempt: int, handle: Handle) -> None:
+        """By what it is found again, now that more of that is known."""
+        batch = self.running.get(attempt)
+        if batch is not None and batch.handle is not None:
+            batch.handle.update(handle)
+            self._store.update_soon(batch.id, attempt=attempt, attempted={"handle": dict(batch.handle)})
 
     # Its end
 
@@ -298,6 +304,10 @@ class Batches:
             self.start_again(batch)
             return
         backend = self._backends[batch.backend]
+        if batch.app_id is None and batch.handle is not None:
+            found = await backend.application(batch.attempt, batch.handle)
+            if found is not None:
+                note(batch, found, self._store)
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:

@@ -13,7 +13,7 @@ from sparkyard_catalog import CatalogFile
 from sparkyard_gateway import memory, readings, remote_places
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.authorities import authorities_for
-from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
+from sparkyard_gateway.backends.base import Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fences, fences_for
 from sparkyard_gateway.backends.history_servers import HistoryServers
@@ -34,6 +34,7 @@ from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.handover import Handover
 from sparkyard_gateway.history import History
 from sparkyard_gateway.holdings import BatchHolding, SessionHolding
+from sparkyard_gateway.journals import Journals
 from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
@@ -217,25 +218,26 @@ def build(settings: Settings) -> Gateway:
         event_logs=event_logs if settings.event_logs else None,
         ui_keys=ui_keys,
     )
-    backends["livy"] = remote_places.upstream(settings, database, sessions)
+    upstream_terms = remote_places.upstream_terms(settings, database)
+    backends["livy"] = remote_places.upstream(settings, upstream_terms, sessions)
     backends["kubernetes"] = remote_places.cluster(settings, database, sessions, store, ui_keys)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
 
-    def when_attempt_ended(attempt: int, end: AttemptEnd) -> None:
-        batches.attempt_ended(attempt, end)
-
     batch_backends["local"] = LocalBatches(
         settings.batches_dir,
-        when_attempt_ended,
+        batches.attempt_ended,
         homes_dir=settings.homes_dir,
         drop_privileges=settings.drop_privileges,
         java_home=settings.local_java_home,
         fences=_fences(settings, settings.batches_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
-    batch_backends["kubernetes"] = remote_places.cluster_batches(settings, database, batches, batch_store, ui_keys)
+    batch_backends.update(
+        livy=remote_places.upstream_batches(settings, upstream_terms, batches),
+        kubernetes=remote_places.cluster_batches(settings, database, batches, batch_store, ui_keys),
+    )
     history_servers = HistoryServers(
         # Each ends what an earlier life of its own left, and no server of another's.
         settings.state_dir.absolute() / ("history" if is_sqlite(database.url) else f"history-{settings.instance}"),
@@ -251,6 +253,7 @@ def build(settings: Settings) -> Gateway:
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
     drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
+    sessions.recall = Journals(backends, drivers).recall
     membership = None if is_sqlite(database.url) else Membership(settings, GatewayRows(database), database)
     reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
     reconciler.chores.append(history.tidy)

@@ -7,6 +7,7 @@ from functools import partial
 from sparkyard_gateway.backends.cluster import Cluster
 from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.livy import LivyBackend
+from sparkyard_gateway.backends.livy_batches import LivyBatches
 from sparkyard_gateway.backends.pod_batches import PodBatches
 from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms as PodTerms
@@ -24,8 +25,8 @@ from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.ui_keys import UiKeys
 
 
-def upstream(settings: Settings, database: Database, sessions: Sessions) -> LivyBackend:
-    """The upstream Livy; also where new sessions run elsewhere, for those that it still has."""
+def upstream_terms(settings: Settings, database: Database) -> Terms:
+    """What holds for all that the upstream Livy runs for this installation."""
     driver_file = settings.livy_driver_file or ""
     if not driver_file and settings.backend == "livy":
         written = settings.state_dir.absolute() / "driver" / DRIVER_FILE
@@ -33,33 +34,54 @@ def upstream(settings: Settings, database: Database, sessions: Sessions) -> Livy
         # Whoever the upstream runs drivers as must be able to read it, whatever this process's umask.
         written.parent.chmod(0o755)
         driver_file = written.as_uri()
-    terms = Terms(
+    return Terms(
         driver_file=driver_file,
         impersonate=settings.livy_impersonate,
         images=settings.livy_images,
         queue=settings.livy_queue,
         ca_file=settings.driver_ca_file,
         namespace=settings.livy_namespace or _namespace(database),
+        homes=settings.livy_homes,
     )
-    there = UpstreamLivy(
-        settings.livy_url,
-        timeout_seconds=settings.livy_timeout_seconds,
-        authorization_file=settings.livy_authorization_file,
-        ca_file=settings.livy_ca_file,
-    )
+
+
+def upstream(settings: Settings, terms: Terms, sessions: Sessions) -> LivyBackend:
+    """The upstream Livy; also where new sessions run elsewhere, for those that it still has."""
 
     def on_the_line(number: int) -> bool:
         session = sessions.live.get(number)
         return session is not None and session.line is not None
 
     return LivyBackend(
-        there,
+        _there(settings),
         terms,
         settings.sessions_dir,
         partial(sessions.driver_ended, backend="livy"),
         on_the_line,
         sessions.tell_phase,
         poll_seconds=settings.livy_poll_seconds,
+    )
+
+
+def upstream_batches(settings: Settings, terms: Terms, batches: Batches) -> LivyBatches:
+    """Likewise for batches."""
+    return LivyBatches(
+        _there(settings),
+        terms,
+        settings.batches_dir,
+        batches.attempt_ended,
+        batches.attempt_waits,
+        batches.attempt_known,
+        poll_seconds=settings.livy_poll_seconds,
+    )
+
+
+def _there(settings: Settings) -> UpstreamLivy:
+    return UpstreamLivy(
+        settings.livy_url,
+        timeout_seconds=settings.livy_timeout_seconds,
+        authorization_file=settings.livy_authorization_file,
+        ca_file=settings.livy_ca_file,
     )
 
 
@@ -98,7 +120,7 @@ def cluster_batches(
         PodObjects(there, terms, ui_keys),
         PodUis(ui_keys),
         batches.attempt_ended,
-        batches.tell,
+        batches.attempt_waits,
         store.may_run,
     )
 

@@ -58,6 +58,8 @@ class BatchOrder(SparkOrder):
     """One attempt at a batch: a file with what it is given."""
 
     attempt: int
+    key: str = ""
+    """What stays the same of the batch, and is no other's, however often it is prepared until it has begun."""
     file: str
     class_name: str | None = None
     args: tuple[str, ...] = ()
@@ -93,21 +95,19 @@ WhenEnded = Callable[[int, Ended], None]
 class AttemptEnd:
     """An attempt at a batch is over. `code` is its exit code, negative for a signal, None where nobody saw it;
     `began` whether any of it ever ran (where not, it may be started again, unless there is a verdict), `asked` whether
-    it was told to end, `verdict` why the backend ended it, such as for taking more than it may, or cannot run it."""
+    it was told to end, `verdict` why the backend ended it or cannot run it; `told` the final state where the place that
+    it ran at tells that and perhaps no code, `said` what it says of why."""
 
     code: int | None
     began: bool = True
     asked: bool = False
     verdict: str | None = None
+    told: str | None = None
+    said: str | None = None
 
 
 WhenAttemptEnded = Callable[[int, AttemptEnd], None]
 """Called once in the event loop when nothing of an attempt runs any more."""
-
-
-TellBatch = Callable[[int, str | None], None]
-"""Called in the event loop with what an attempt that was told to begin waits for, as a sentence for its owner; with
-None when it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +172,6 @@ class BatchBackend(Protocol):
     """
 
     name: str
-    tells: bool
-    """Whether it says of each attempt that was told to begin what that one waits for, and when it runs (`TellBatch`).
-    Where not, what was told to begin runs."""
 
     async def prepare(self, order: BatchOrder) -> Handle:
         """Make ready and watch it; nothing of the user's runs yet. Raises BackendError."""
@@ -217,6 +214,14 @@ class BatchBackend(Protocol):
 
     async def close(self) -> None:
         """Let go of connections, and of what was prepared and has not begun; what runs goes on."""
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """A backend for batches where what has begun may still wait, and which tells `Batches.attempt_waits` so."""
+
+    def queues(self) -> bool:
+        """Whether it does."""
 
 
 @runtime_checkable

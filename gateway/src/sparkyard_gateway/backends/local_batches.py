@@ -61,8 +61,6 @@ class _Prepared:
 class LocalBatches(LocalBackend):
     """The backend for batches on one machine. Numbers are those of attempts."""
 
-    tells = False
-
     def __init__(
         self,
         folder: Path,

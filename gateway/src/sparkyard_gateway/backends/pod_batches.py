@@ -28,7 +28,6 @@ from sparkyard_gateway.backends.base import (
     BackendError,
     BatchOrder,
     Handle,
-    TellBatch,
     WhenAttemptEnded,
 )
 from sparkyard_gateway.backends.cluster import Cluster, ClusterAway, ClusterRefused
@@ -48,6 +47,9 @@ Object = dict[str, Any]
 LOG_SECONDS = 10.0
 """How long the rest of an ended driver's log may take."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
+Tell = Callable[[int, str | None], None]
+"""Told what an attempt that has begun waits for, as a sentence for its owner; None when it runs."""
+
 Wanted = Callable[[int], Awaitable[bool]]
 """Whether an attempt of that number still may run, whichever gateway looks after it."""
 
@@ -58,7 +60,6 @@ class PodBatches:
     """The backend for batches on a Kubernetes cluster. Numbers are those of attempts."""
 
     name = "kubernetes"
-    tells = True
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class PodBatches:
         objects: PodObjects,
         uis: PodUis,
         when_ended: WhenAttemptEnded,
-        tell: TellBatch,
+        tell: Tell,
         wanted: Wanted,
     ) -> None:
         self._cluster = cluster
@@ -87,6 +88,10 @@ class PodBatches:
         self._ends = PodEnds(cluster, "attempt", self._pods_of)
         self._strays = StrayPods(self._watches, self._has, self._end_stray)
         batches_dir.mkdir(parents=True, exist_ok=True)
+
+    def queues(self) -> bool:
+        """A pod that may run waits for a node, and for its image."""
+        return True
 
     async def close(self) -> None:
         """Look no more. The pods run on; one at its gate stays there, and the next gateway ends it."""

@@ -123,9 +123,8 @@ def driver_end(pod: Object, *, gone: bool = False) -> Ended:
 def attempt_end(pod: Object, *, gone: bool = False) -> AttemptEnd:
     """How an attempt at a batch ended that was told to begin. `gone` as of a driver."""
     terminated = _terminated(pod, DRIVER_CONTAINER)
-    reason = terminated.get("reason")
     # Of a container that nobody saw, or that never ran, the code is none of its own.
-    code = terminated.get("exitCode") if reason in _ENDED else None
+    code = terminated.get("exitCode") if terminated.get("reason") in _ENDED else None
     if code == 0:
         # What was killed on the way did not matter, or Spark has made up for it.
         return AttemptEnd(0)
@@ -135,12 +134,18 @@ def attempt_end(pod: Object, *, gone: bool = False) -> AttemptEnd:
     if pod["metadata"].get("deletionTimestamp") or gone:
         name = pod["metadata"]["name"]
         return AttemptEnd(code, verdict=f"The batch's pod {name} was deleted: by somebody who may, or with its node.")
+    return _attempt_over(pod, terminated)
+
+
+def _attempt_over(pod: Object, terminated: Object) -> AttemptEnd:
+    """Of one that ended by itself, or never ran."""
+    reason = terminated.get("reason")
     if not terminated:
         status = pod.get("status") or {}
         why = _cut(status.get("message") or status.get("reason")) or "it gives no reason"
         return AttemptEnd(None, verdict=f"Kubernetes ended the batch's pod: {why}")
     if reason in _ENDED:
-        return AttemptEnd(code)
+        return AttemptEnd(terminated.get("exitCode"))
     if reason in _NEVER_RAN:
         return AttemptEnd(None, began=False, verdict=f"The batch's driver {_exit(terminated)}.")
     why = _cut(terminated.get("message")).rstrip(".") or "no reason is given"
