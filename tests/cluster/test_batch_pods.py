@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from support import job_server
-from support.cluster.using import Cluster
+from support.cluster.using import Cluster, RefusedError
 from support.job_server import PRELUDE, JobServer
 from support.running_gateway import ROOT
 from support.spark_pods import ANN, BOB, PATIENCE_SECONDS, PodsGateway, decoded, running
@@ -268,6 +268,15 @@ def test_a_home_folder_is_refused_with_a_sentence(spark):
 # Deleted while it runs, and seen by its owner alone
 
 
+@pytest.fixture(scope="module")
+def waiting(spark: PodsGateway, jobs: JobServer) -> Iterator[int]:
+    """One that no node can take."""
+    number = submit(spark, jobs, "never.py", profile="nowhere")
+    until(lambda: objects(spark, "pods", number, "driver"), PATIENCE_SECONDS, pause=0.3)
+    yield number
+    spark.ask("DELETE", f"/batches/{number}")
+
+
 def test_one_that_is_deleted_while_it_runs(spark, jobs):
     number = submit(spark, jobs, "long.py")
     until(lambda: "long" in jobs.said, PATIENCE_SECONDS, pause=0.3)
@@ -281,6 +290,20 @@ def test_one_that_is_deleted_while_it_runs(spark, jobs):
     spark.ask("DELETE", f"/batches/{number}")
     assert httpx.get(f"{spark.url}/batches/{number}", headers=ANN, timeout=60).status_code == 404
     until_nothing_is_left(spark, number)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"labels": {"sparkyard/attempt": "1"}}},
+        {"metadata": {"annotations": {"a": "b"}}},
+        {"metadata": {"ownerReferences": []}, "spec": {"containers": [{"name": "driver", "image": "evil:1"}]}},
+    ],
+)
+def test_the_gateway_itself_changes_nothing_else_about_a_pod(spark, waiting, change):
+    name = objects(spark, "pods", waiting, "driver")[0]["metadata"]["name"]
+    with pytest.raises(RefusedError, match="changes nothing else about a pod"):
+        spark.as_gateway("patch", "pod", name, "-n", spark.namespace, "-p", json.dumps(change))
 
 
 # kill -9

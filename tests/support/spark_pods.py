@@ -193,6 +193,13 @@ def apply_chart(cluster: Cluster, folder: Path, hub: str, namespaces: list[str],
     cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "gateway", "namespace": hub}})
 
 
+def remove_policies(cluster: Cluster, hub: str) -> None:
+    """What of the chart goes with no namespace."""
+    for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
+        for name in ("executors", "ends", "begins"):
+            cluster.kubectl("delete", kind, f"{hub}-spark-{name}", "--ignore-not-found")
+
+
 def kubeconfig_of(cluster: Cluster, folder: Path, namespace: str, account: str) -> Path:
     """The cluster as a service account knows it."""
     token = cluster.kubectl("create", "token", account, "-n", namespace, "--duration", "12h").strip()
@@ -227,9 +234,7 @@ def running(cluster: Cluster, folder: Path, port: int, files: tuple[str, ...] = 
                 yield gateway
             finally:
                 gateway.stop()
-                for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
-                    for name in ("executors", "ends", "begins"):
-                        cluster.kubectl("delete", kind, f"{hub_namespace}-spark-{name}", "--ignore-not-found")
+                remove_policies(cluster, hub_namespace)
 
 
 def decoded(secret: dict[str, Any], key: str) -> str:

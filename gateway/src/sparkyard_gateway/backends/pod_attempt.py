@@ -37,6 +37,8 @@ class Attempt:
     withholding: asyncio.Lock = field(default_factory=asyncio.Lock)
     since: float = field(default_factory=time.monotonic)
     seen: Object | None = None
+    app_id: str | None = None
+    """Of its Spark application, as Spark has labelled an executor."""
     reporting: asyncio.Task[None] | None = None
     settling: asyncio.Task[None] | None = None
 

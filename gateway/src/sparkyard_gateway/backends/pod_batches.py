@@ -40,6 +40,7 @@ from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms
 from sparkyard_gateway.backends.pod_uis import PodUis
 from sparkyard_gateway.backends.pod_watch import PodWatch
+from sparkyard_gateway.backends.spark_application import plausible
 from sparkyard_gateway.backends.stray_pods import StrayPods, role_of
 
 Object = dict[str, Any]
@@ -281,6 +282,8 @@ class PodBatches:
                 return  # another gateway's
             if role_of(pod) == pod_names.EXECUTOR:
                 self._executors.seen(attempt, pod, gone=gone)
+                app_id = labels.get(pod_names.SPARKS_OWN)
+                held.app_id = app_id if plausible(app_id) else held.app_id
             elif held.uid == pod["metadata"]["uid"]:
                 self._driver_seen(held, pod, gone=gone)
 
@@ -376,12 +379,15 @@ class PodBatches:
     # What is asked
 
     async def application(self, attempt: int, handle: Handle) -> Application | None:
-        """Ask the Spark UI at the pod's own address, which shows the certificate that this attempt was given."""
+        """Ask the Spark UI at the pod's own address; where it is gone again, its executors' labels have told."""
         held = self._attempts.get(attempt)
-        if held is None or held.uid != handle["uid"] or held.seen is None or not pod_reasons.running(held.seen):
+        if held is None or held.uid != handle["uid"]:
             return None
-        address = (held.seen.get("status") or {}).get("podIP")
-        return await self._uis.application(attempt, address) if address else None
+        found, seen = None, held.seen or {}
+        address = (seen.get("status") or {}).get("podIP")
+        if address and pod_reasons.running(seen):
+            found = await self._uis.application(attempt, address)
+        return found or (Application(held.app_id) if held.app_id is not None else None)
 
     async def log_page(self, attempt: int, first: int, size: int) -> tuple[int, int, list[str]]:
         """A page of the log as far as it was read."""

@@ -20,6 +20,8 @@ USER = "sparkyard/user"
 TEAM = "sparkyard/team"
 PROFILE = "sparkyard/profile"
 DRIVER, EXECUTOR = "driver", "executor"
+SPARKS_OWN = "spark-app-selector"
+"""The label by which Spark says on each executor of which application it is."""
 
 _VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LONGEST_START = 21

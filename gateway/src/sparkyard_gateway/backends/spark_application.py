@@ -7,6 +7,7 @@ of the user's, so nothing but a plausible id is taken from it.
 import asyncio
 import json
 import re
+from typing import TypeGuard
 
 import httpx
 
@@ -43,4 +44,9 @@ def application_in(text: bytes, url: str) -> Application | None:
         found = json.loads(text)[0]["id"]
     except (ValueError, LookupError, TypeError):
         return None
-    return Application(found, url) if isinstance(found, str) and _ID.fullmatch(found) else None
+    return Application(found, url) if plausible(found) else None
+
+
+def plausible(found: object) -> TypeGuard[str]:
+    """Whether this may be an application's id."""
+    return isinstance(found, str) and _ID.fullmatch(found) is not None
