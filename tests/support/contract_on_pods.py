@@ -71,7 +71,7 @@ def running(
             "--driver-url", f"ws://{cluster.host}:{port}", "--backend", "kubernetes",
             "--kubernetes-config", str(kubeconfig), "--kubernetes-namespace", namespace,
             "--kubernetes-installation", secrets.token_hex(4), "--start-timeout-seconds", str(PATIENCE_SECONDS),
-            "--stop-drivers-on-exit", "--stop-grace-seconds", "1", *options,
+            "--stop-drivers-on-exit", "--stop-grace-seconds", "1", "--metrics-from", f"{cluster.host}/32", *options,
         )  # fmt: skip
         if simulated:
             gateway.module = "support.simulated_pods"
