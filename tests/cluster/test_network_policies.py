@@ -55,12 +55,13 @@ class Place:
 REACHED: dict[str, set[str]] = {
     "hub": {"gateway", "ada", "bob"},
     "proxy": {"gateway", "ada", "bob"},
-    "gateway": {"hub", "driver-a", "driver-b"},
+    "gateway": {"hub", "driver-a", "driver-b", "batch-b"},
     "ada": {"hub", "gateway"},
     "bob": {"hub", "gateway"},
     "driver-a": {"gateway", "executor-a"},
     "executor-a": {"driver-a"},
-    "driver-b": {"gateway"},
+    "driver-b": {"gateway", "batch-b"},
+    "batch-b": {"driver-b"},
     "stranger": set(),
     "stranger-a": set(),
 }
@@ -86,10 +87,11 @@ def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             Somebody(main, "ada", NOTEBOOK, 8888),
             Somebody(main, "bob", NOTEBOOK, 8888),
             Somebody(main, "stranger", {"app": "stranger"}, 8080),
-            Somebody(team_a, "driver-a", {"sparkyard/role": "driver"}, 7078),
+            Somebody(team_a, "driver-a", {"sparkyard/role": "driver", "sparkyard/session": "1"}, 7078),
             Somebody(team_a, "executor-a", {"sparkyard/role": "executor"}, 7079),
             Somebody(team_a, "stranger-a", {"app": "stranger"}, 8080),
-            Somebody(team_b, "driver-b", {"sparkyard/role": "driver"}, 7078),
+            Somebody(team_b, "driver-b", {"sparkyard/role": "driver", "sparkyard/session": "2"}, 7078),
+            Somebody(team_b, "batch-b", {"sparkyard/role": "driver", "sparkyard/attempt": "1"}, 7078),
         ]
         cluster.apply(zero_to_jupyterhubs_own(main))
         addresses = {}

@@ -53,17 +53,20 @@ def of(rendered: list[dict[str, Any]], kind: str, name: str) -> list[dict[str, A
 
 
 def test_policies_hold_for_the_accounts_and_namespaces_of_drivers(rendered):
-    for name in ("sparkyard-spark-executors", "sparkyard-spark-ends"):
+    for name in ("sparkyard-spark-executors", "sparkyard-spark-ends", "sparkyard-spark-begins"):
         (policy,) = of(rendered, "ValidatingAdmissionPolicy", name)
         (binding,) = of(rendered, "ValidatingAdmissionPolicyBinding", name)
         assert policy["spec"]["failurePolicy"] == "Fail"
         assert binding["spec"] == {"policyName": name, "validationActions": ["Deny"]}
         # Whatever they don't match they can't harm.
-        (expression,) = policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
-        assert expression["values"] == ["spark", "spark-crew"]
+        (chosen,) = policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+        assert chosen["values"] == ["spark", "spark-crew"]
         (condition,) = policy["spec"]["matchConditions"]
-        accounts = ["system:serviceaccount:spark:spark", "system:serviceaccount:spark-crew:spark"]
-        assert json.loads(condition["expression"].removeprefix("request.userInfo.username in ")) == accounts
+        expression = "request.userInfo.username in "
+        expression += '["system:serviceaccount:spark:spark","system:serviceaccount:spark-crew:spark"]'
+        if name == "sparkyard-spark-begins":
+            expression = "request.userInfo.username == 'system:serviceaccount:hub:gateway'"
+        assert condition["expression"] == expression
 
 
 def test_executors_are_granted_what_the_catalog_says(rendered):

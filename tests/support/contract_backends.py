@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from support import hub_stand_in
-from support.hub_stand_in import SERVER_TOKEN_SCOPES
+from support.hub_stand_in import SERVER_TOKEN_SCOPES, HubStandIn
 from support.running_gateway import RunningGateway
 
 SIMULATED = Path(__file__).parent / "simulated_driver.py"
@@ -75,23 +75,25 @@ def running(
     (folder / "catalog.yaml").write_text(CATALOG)
     with ExitStack() as stack:
         hub = stack.enter_context(hub_stand_in.running())
-        for name in ("alice", "bob"):
-            hub.admit(f"token-of-{name}", name, ("people",))
-        hub.admit("token-of-hub", "hub", admin=True, scopes=("admin:users", *SERVER_TOKEN_SCOPES))
-        hub.admit("token-of-mallory", "mallory", scopes=("read:users:name!user",))
+        admit_everybody(hub)
         gateway = RunningGateway(
             folder, hub.url, "--catalog", str(folder / "catalog.yaml"), "--stop-drivers-on-exit",
             *backend.options(simulated), *options,
         )  # fmt: skip
         stack.callback(gateway.stop)
         gateway.start()
-        yield {
-            name: stack.enter_context(
-                httpx.Client(
-                    base_url=gateway.url,
-                    headers={"Authorization": f"token token-of-{name}"} if name else {},
-                    timeout=120,
-                )
-            )
-            for name in PEOPLE
-        }
+        yield {name: stack.enter_context(client_of(name, gateway.url)) for name in PEOPLE}
+
+
+def admit_everybody(hub: HubStandIn) -> None:
+    """Have the hub know the people of the recordings."""
+    for name in ("alice", "bob"):
+        hub.admit(f"token-of-{name}", name, ("people",))
+    hub.admit("token-of-hub", "hub", admin=True, scopes=("admin:users", *SERVER_TOKEN_SCOPES))
+    hub.admit("token-of-mallory", "mallory", scopes=("read:users:name!user",))
+
+
+def client_of(name: str, url: str) -> httpx.Client:
+    """One of them at a gateway."""
+    headers = {"Authorization": f"token token-of-{name}"} if name else {}
+    return httpx.Client(base_url=url, headers=headers, timeout=120)

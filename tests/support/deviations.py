@@ -37,6 +37,8 @@ NO_PAGE = "there is no page for people at /ui"
 HEADER = "a token in a header is never sent by another site's page, so no further header is asked for"
 HARMLESS = "Livy's interpreter dies of it; ours does not"
 CANCELS = "a cancel reaches plain Python at once, and what it says is true"
+KILLED = "SIGKILL|The driver's pod .* was deleted"
+"""By its own process's number, or, where that is a pod's own affair, with its pod."""
 PART = "recorded in part: this much of it"
 
 OTHERWISE: dict[str, Otherwise] = {
@@ -160,9 +162,9 @@ OTHERWISE: dict[str, Otherwise] = {
     "16: statement after the driver was killed": Otherwise(
         "the statement says what became of it",
         200,
-        {"state": "available", "output.status": "error", "output.evalue": re.compile("SIGKILL")},
+        {"state": "available", "output.status": "error", "output.evalue": re.compile(KILLED)},
     ),
-    "16: POST after the driver was killed": Otherwise(ENDED, 400, says("SIGKILL")),
+    "16: POST after the driver was killed": Otherwise(ENDED, 400, says(KILLED)),
     "16: a session whose driver cannot start (bad driver memory)": Otherwise(
         "refused at once: a size that is none is no driver's to find out", 400, {"key": "driverMemory"}
     ),

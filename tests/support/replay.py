@@ -10,7 +10,9 @@ Not compared: ids, times, lines of logs, and the words of what Java said. All el
 """
 
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,16 +32,22 @@ SAME_OF_A_SESSION = (
     "conf", "archives", "files", "heartbeatTimeoutInSecond", "jars", "numExecutors", "pyFiles", "queue",
 )  # fmt: skip
 
+Kill = Callable[[int, int], None]
 Prepare = Callable[["Replay"], None]
 Step = Exchange | Prepare
 
 
+def _kill(_session: int, pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
 class Replay:
     """One backend's gateway with its clients: `people` by the names that the recordings use, the first being the one
-    of recordings without a name."""
+    of recordings without a name. `kill` ends the driver of a session, which has said its pid."""
 
-    def __init__(self, people: dict[str, httpx.Client], steps: Sequence[Step]) -> None:
+    def __init__(self, people: dict[str, httpx.Client], steps: Sequence[Step], kill: Kill = _kill) -> None:
         self.people = people
+        self.kill = kill
         self.client = next(iter(people.values()))
         self.sessions: dict[str, int] = {}
         self.statements: dict[tuple[str, str], int] = {}

@@ -27,7 +27,7 @@ class RunningGateway:
         self, folder: Path, hub_url: str, *options: str, module: str = "sparkyard_gateway.command", log: str = "gateway"
     ) -> None:
         self._folder = folder
-        self._module = module
+        self.module = module
         self._log = folder / f"{log}.log"
         self.hub_url = hub_url
         self._options = options
@@ -38,6 +38,11 @@ class RunningGateway:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def state(self) -> Path:
+        """Its database, unless it has another."""
+        return self._folder / "state" / "gateway.sqlite"
 
     @property
     def log(self) -> str:
@@ -55,7 +60,7 @@ class RunningGateway:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
         command = [
-            sys.executable, "-m", self._module, "--port", str(self.port), "--hub-api-url", self.hub_url,
+            sys.executable, "-m", self.module, "--port", str(self.port), "--hub-api-url", self.hub_url,
             "--catalog", str(ROOT / "catalog.yaml"), "--state-dir", str(self._folder / "state"), *self._options,
         ]  # fmt: skip
         with self._log.open("ab") as log:

@@ -4,8 +4,6 @@ Livy was asked over an hour, on several servers; its sessions 11, 12, 14 ... cam
 Spark: its drivers are simulated. `SPARK` is the rest.
 """
 
-import os
-import signal
 from collections.abc import Iterator
 
 from support.deviations import NOT_ASKED
@@ -90,7 +88,7 @@ def _eighteen_is_killed(replay: Replay) -> None:
     pid = int(asked.json()["output"]["data"]["text/plain"])
     made = replay.client.post(f"/sessions/{number}/statements", json={"code": "sleep 100"})
     replay.statements["18", "0"] = made.json()["id"]
-    os.kill(pid, signal.SIGKILL)
+    replay.kill(number, pid)
     _until(replay, number, "dead")
 
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,6 +62,9 @@ class SimulatedDriver:
         self.sequence += 1
         message["seq"] = self.sequence
         self.journal.append(message)
+        if "work_dir" in self.bootstrap:
+            with Path(self.bootstrap["work_dir"], "journal.jsonl").open("a") as journal:
+                journal.write(json.dumps(message) + "\n")
         if message["t"] == "done":
             self.done[message["statement"]] = message
         self.say(**message)

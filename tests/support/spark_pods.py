@@ -27,7 +27,8 @@ from support.waiting import until
 
 PATIENCE_SECONDS = 240.0
 GATEWAYS_RIGHTS = ("templates/spark-accounts.yaml", "templates/spark-admission.yaml")
-ANN = {"Authorization": f"token {TOKEN}"}
+BOBS_TOKEN = "token-of-bobs-notebook-server"
+ANN, BOB = ({"Authorization": f"token {token}"} for token in (TOKEN, BOBS_TOKEN))
 CATALOG = """\
 version: 1
 groups: {data-science: Data scientists}
@@ -49,6 +50,7 @@ profiles:
       driver: &driver {image: spark-3.5, cores: 1, memory: 512m, pod: {cpu: 100m}}
       executor: &executor {image: pandas-2.1, cores: 1, memory: 512m, count: {default: 1, max: 2}, pod: {cpu: 100m}}
       conf: {spark.sql.shuffle.partitions: 2, spark.task.maxFailures: 1}
+      files: {allow: FILES}
   dynamic:
     <<: *small
     spark:
@@ -191,6 +193,13 @@ def apply_chart(cluster: Cluster, folder: Path, hub: str, namespaces: list[str],
     cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "gateway", "namespace": hub}})
 
 
+def remove_policies(cluster: Cluster, hub: str) -> None:
+    """What of the chart goes with no namespace."""
+    for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
+        for name in ("executors", "ends", "begins"):
+            cluster.kubectl("delete", kind, f"{hub}-spark-{name}", "--ignore-not-found")
+
+
 def kubeconfig_of(cluster: Cluster, folder: Path, namespace: str, account: str) -> Path:
     """The cluster as a service account knows it."""
     token = cluster.kubectl("create", "token", account, "-n", namespace, "--duration", "12h").strip()
@@ -203,16 +212,17 @@ def kubeconfig_of(cluster: Cluster, folder: Path, namespace: str, account: str) 
 
 
 @contextmanager
-def running(cluster: Cluster, folder: Path, port: int) -> Iterator[PodsGateway]:
-    """A gateway with namespaces of its own, and Ann of the crew."""
+def running(cluster: Cluster, folder: Path, port: int, files: tuple[str, ...] = ()) -> Iterator[PodsGateway]:
+    """A gateway with namespaces of its own, and Ann and Bob of the crew; `files` are prefixes that profiles grant."""
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     with cluster.namespace() as hub_namespace, cluster.namespace(**restricted) as namespace:
         catalog = folder / "catalog.yaml"
-        catalog.write_text(CATALOG.replace("NAMESPACE", namespace))
+        catalog.write_text(CATALOG.replace("NAMESPACE", namespace).replace("FILES", json.dumps(files)))
         apply_chart(cluster, folder, hub_namespace, [namespace], catalog.read_text())
         kubeconfig = kubeconfig_of(cluster, folder, hub_namespace, "gateway")
         with hub_stand_in.running() as hub:
             hub.admit(TOKEN, "ann", ("data-science",))
+            hub.admit(BOBS_TOKEN, "bob", ("data-science",))
             gateway = PodsGateway(
                 folder, hub.url, cluster, namespace,
                 "--catalog", str(catalog), "--host", cluster.host, "--driver-url", f"ws://{cluster.host}:{port}",
@@ -224,9 +234,7 @@ def running(cluster: Cluster, folder: Path, port: int) -> Iterator[PodsGateway]:
                 yield gateway
             finally:
                 gateway.stop()
-                for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
-                    for name in (f"{hub_namespace}-spark-executors", f"{hub_namespace}-spark-ends"):
-                        cluster.kubectl("delete", kind, name, "--ignore-not-found")
+                remove_policies(cluster, hub_namespace)
 
 
 def decoded(secret: dict[str, Any], key: str) -> str:

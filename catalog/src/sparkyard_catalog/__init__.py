@@ -19,7 +19,7 @@ from sparkyard_catalog.people import (
     team_of,
     teams_led_by,
 )
-from sparkyard_catalog.places import relative_to_home
+from sparkyard_catalog.places import plain_user, relative_to_home
 from sparkyard_catalog.profiles import Profile
 from sparkyard_catalog.servers import OPTIONS, ServerSpec, resolve_server
 from sparkyard_catalog.sessions import SessionSpec, resolve_session
@@ -46,6 +46,7 @@ __all__ = [
     "default_profile_for",
     "load",
     "may_use",
+    "plain_user",
     "profiles_for",
     "relative_to_home",
     "resolve_server",

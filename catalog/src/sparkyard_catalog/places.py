@@ -66,9 +66,14 @@ def relative_to_home(address: str) -> str | None:
     return found[1] if found and plain_address(address) else None
 
 
+def plain_user(user: str) -> bool:
+    """Whether a user's name can stand in a path and mean nothing else there."""
+    return _PLAIN_USER.fullmatch(user) is not None
+
+
 def prefixes_for(user: str, prefixes: Iterable[str]) -> list[str]:
     """The prefixes with a user's name in them; without those that want one, where the name could mean another path."""
-    plain = _PLAIN_USER.fullmatch(user) is not None
+    plain = plain_user(user)
     return [prefix.replace(_USER, user) for prefix in prefixes if plain or _USER not in prefix]
 
 

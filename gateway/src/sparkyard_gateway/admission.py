@@ -1,7 +1,7 @@
 """Whether one more session or batch may be: its name, and how many there are. Each refusal says what would be right."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sparkyard_gateway.errors import Rejected
@@ -10,8 +10,8 @@ from sparkyard_gateway.ownership import Owned
 from sparkyard_gateway.store.models import NOBODY
 from sparkyard_gateway.store.repository import Limits
 
-NO_BATCHES = {"kubernetes": "Kubernetes", "livy": "an upstream Livy"}
-"""Where sessions may run and batches can't yet. They run beside the gateway, and there nobody's code shall run then."""
+PLACES = {"kubernetes": "Kubernetes", "livy": "an upstream Livy", "local": "the gateway's own machine"}
+"""The backends in a person's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def duplicate(name: str | None) -> Rejected:
     return Rejected(f"Duplicate session name: {name}")
 
 
-def check_batches_run(backend: str) -> None:
-    """Raise Rejected where a gateway that starts drivers there runs no batches."""
-    if backend in NO_BATCHES:
-        raise Rejected(f"batches do not run on {NO_BATCHES[backend]} yet; run the same file from a session")
+def check_batches_run(backend: str, among: Collection[str]) -> None:
+    """Raise Rejected where drivers are started by a backend that runs no batches: none shall run elsewhere instead."""
+    if backend not in among:
+        raise Rejected(f"batches do not run on {PLACES[backend]} yet; run the same file from a session")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from sparkyard_gateway.backends.base import BatchBackend
+from sparkyard_gateway.backends.base import Application, BatchBackend
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.store.batch_models import BatchEvent
 from sparkyard_gateway.store.batches import BatchStore
@@ -20,15 +20,20 @@ async def look_for_application(batch: LiveBatch, backend: BatchBackend, store: B
     while handle is not None and batch.handle is handle and not batch.ended.is_set():
         found = await backend.application(batch.attempt, handle)
         if found is not None:
-            batch.app_id, batch.spark_ui = found.id, found.ui
-            batch.changed.fire()
-            store.update_soon(
-                batch.id,
-                attempt=batch.attempt,
-                attempted={"app_id": found.id, "spark_ui": found.ui},
-                event=BatchEvent(at=now_ms(), batch_id=batch.id, event="application", detail={"id": found.id}),
-            )
+            note(batch, found, store)
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(batch.ended.wait(), pause)
         pause = min(pause * 1.2, longest)
+
+
+def note(batch: LiveBatch, found: Application, store: BatchStore) -> None:
+    """It has one."""
+    batch.app_id, batch.spark_ui = found.id, found.ui
+    batch.changed.fire()
+    store.update_soon(
+        batch.id,
+        attempt=batch.attempt,
+        attempted={"app_id": found.id, "spark_ui": found.ui},
+        event=BatchEvent(at=now_ms(), batch_id=batch.id, event="application", detail={"id": found.id}),
+    )

@@ -22,18 +22,18 @@ _CAUSED_BY = re.compile(r"\s*Caused by: (.+)$")
 _JAVA_FRAME = re.compile(r"\s+at [\w.$/<>@-]+\(|\s+\.\.\. \d+ more$")
 _LOGGED = re.compile(r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d (?:INFO|DEBUG|TRACE|WARN) ")
 _NOT_STARTED = re.compile(r".*: can't open file .*: \[Errno \d+\] .*$")
-_MARKS = frozenset({"", "stdout:", "stderr:"})
+_MARKS = frozenset({"", "stdout:", "stderr:", "YARN Diagnostics:"})
 
 
 def judge(end: AttemptEnd, lines: Sequence[str]) -> tuple[BatchState, str | None]:
     """The final state, and why; no reason for a success. `lines` are the last of the log."""
-    if end.asked or (end.verdict is not None and end.code != 0):
+    if end.asked or (end.began and end.verdict is not None and end.code != 0):
         state = BatchState.DEAD if end.verdict else BatchState.KILLED
         return state, end.verdict or "The batch was stopped on request."
     if not end.began:
-        return BatchState.ERROR, "The batch could not be started: its process ended before it began."
+        return BatchState.ERROR, end.verdict or "The batch could not be started: its process ended before it began."
     if end.code is None:
-        return BatchState.ERROR, "The batch ended, and nobody saw how: its supervising process was ended from outside."
+        return _told(end, lines)
     if end.code == 0:
         return BatchState.SUCCESS, None
     number = _signal_of(end.code)
@@ -41,6 +41,18 @@ def judge(end: AttemptEnd, lines: Sequence[str]) -> tuple[BatchState, str | None
         return BatchState.KILLED, _with(_killed(number), exception_in(lines))
     said = exception_in(lines) or _last_words(lines)
     return BatchState.DEAD, _with(f"The batch ended with exit code {end.code}.", said)
+
+
+def _told(end: AttemptEnd, lines: Sequence[str]) -> tuple[BatchState, str | None]:
+    """By the state alone that the place told where it ran, if any."""
+    if end.told is None:
+        return BatchState.ERROR, "The batch ended, and nobody saw how: its supervising process was ended from outside."
+    state = BatchState(end.told)
+    if state is BatchState.SUCCESS or end.said:
+        return state, end.said
+    if state is BatchState.KILLED:
+        return state, "The batch was killed where it ran, by somebody who may or for want of memory."
+    return state, _with("The batch failed.", exception_in(lines) or _last_words(lines))
 
 
 def _signal_of(code: int) -> signal.Signals | None:

@@ -47,13 +47,14 @@ class BatchReconciler:
         await self.take_up([*await self._store.shown(), *await self._store.removed_and_running()])
 
     async def take_up(self, records: Sequence[BatchRecord], far: frozenset[int] = frozenset()) -> None:
-        """Make these batches live, and see to their processes; `far` are those that ran where nobody here can look."""
+        """Make these batches live, and see to them. `far` are those of a gateway on another machine: what ran there as
+        processes nobody here can look at."""
         self._store.lost.difference_update(each.id for each in records)
         found = [LiveBatch.of(each) for each in records]
         self._batches.live.update((each.id, each) for each in found if not each.removed)
         unfinished = [each for each in found if not each.ended.is_set()]
         for batch in unfinished:
-            if batch.id in far and batch.handle is not None:
+            if batch.id in far and batch.handle is not None and batch.backend == "local":
                 self._batches.give_up(batch, FAR)
             elif batch.removed:
                 self._batches.running[batch.attempt] = batch

@@ -16,8 +16,8 @@ from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Room, check_batches_run, duplicate
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend
-from sparkyard_gateway.batch_applications import look_for_application
+from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Handle, Queues
+from sparkyard_gateway.batch_applications import look_for_application, note
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import Misdirected, Rejected, StoreUnavailable
@@ -112,9 +112,9 @@ class Batches:
             team=spec.team,
             name=request.name,
             profile=spec.profile,
-            backend="local",
+            backend=self._settings.backend,
             request=request.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            spec=granted(spec),
+            spec=granted(spec, self._settings.backend, self._settings.livy_images),
             state=BatchState.STARTING,
             gateway=self._settings.instance,
             idempotency_key=key,
@@ -139,11 +139,13 @@ class Batches:
     async def judge(self, caller: Caller, request: BatchRequest) -> SessionSpec:
         """What this request is granted; starts nothing. Raises Rejected or RefusedByPolicy."""
         check_name(request.name)
-        check_batches_run(self._settings.backend)
+        check_batches_run(self._settings.backend, self._backends)
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
-        if self._settings.homes_dir is None:
+        if self._settings.backend == "livy":
+            policy.check_upstream(spec, caller.name, self._settings.livy_homes, batch=True)
+        elif self._settings.backend != "local" or self._settings.homes_dir is None:
             policy.check_homes(spec)
         return spec
 
@@ -200,22 +202,13 @@ class Batches:
             await self.until_held()
             if batch.ending or batch.state.ended:
                 return
-            now = now_ms()
-            batch.state, batch.started_at = BatchState.RUNNING, now
-            batch.say(None)
-            await self._backends[batch.backend].begin(batch.attempt)
-            self._store.update_soon(
-                batch.id,
-                state=batch.state,
-                attempt=batch.attempt,
-                attempted={"started_at": now},
-                event=BatchEvent(at=now, batch_id=batch.id, event="started"),
-            )
-            self._tasks.spawn(
-                batch, look_for_application(batch, self._backends[batch.backend], self._store), "application-of"
-            )
+            backend, handle = self._backends[batch.backend], batch.handle
+            if not isinstance(backend, Queues):
+                self.attempt_waits(batch.attempt, None)
+            await backend.begin(batch.attempt)
+            self._tasks.spawn(batch, look_for_application(batch, backend, self._store), "application-of")
             await batch.changed.wait_until(
-                lambda: batch.app_id is not None or batch.ending or batch.state is not BatchState.RUNNING,
+                lambda: batch.app_id is not None or batch.ending or batch.state.ended or batch.handle is not handle,
                 LONGEST_START_SECONDS,
             )
 
@@ -259,11 +252,38 @@ class Batches:
                 # Its gateway may be frozen, and hold it for ever. It never begins now: its end is seen next.
                 await backend.stop(batch.attempt, handle, 0)
                 return
-        if batch.state is BatchState.STARTING:
+        if batch.state is BatchState.STARTING and not isinstance(backend, Queues):
             batch.state, batch.started_at = BatchState.RUNNING, batch.started_at or now_ms()
             batch.changed.fire()
         if batch.app_id is None:
             await look_for_application(batch, self._backends[batch.backend], self._store)
+
+    def attempt_waits(self, attempt: int, phase: str | None) -> None:
+        """What an attempt that has begun waits for; None: it runs."""
+        batch = self.running.get(attempt)
+        if batch is None or batch.state is not BatchState.STARTING:
+            return
+        if phase is not None:
+            if batch.phase != phase:
+                batch.say(phase)
+            return
+        now = now_ms()
+        batch.state, batch.started_at = BatchState.RUNNING, now
+        batch.say(None)
+        self._store.update_soon(
+            batch.id,
+            state=batch.state,
+            attempt=batch.attempt,
+            attempted={"started_at": now},
+            event=BatchEvent(at=now, batch_id=batch.id, event="started"),
+        )
+
+    def attempt_known(self, attempt: int, handle: Handle) -> None:
+        """By what it is found again, now that more of that is known."""
+        batch = self.running.get(attempt)
+        if batch is not None and batch.handle is not None:
+            batch.handle.update(handle)
+            self._store.update_soon(batch.id, attempt=attempt, attempted={"handle": dict(batch.handle)})
 
     # Its end
 
@@ -274,7 +294,7 @@ class Batches:
             self._tasks.spawn(batch, self._after_end(batch, end), "ended")
 
     async def _after_end(self, batch: LiveBatch, end: AttemptEnd) -> None:
-        if not end.began and not batch.ending and batch.restarts < MOST_RESTARTS:
+        if not end.began and end.verdict is None and not batch.ending and batch.restarts < MOST_RESTARTS:
             batch.restarts += 1
             batch.handle, batch.started_at, batch.state = None, None, BatchState.STARTING
             self._store.update_soon(
@@ -284,17 +304,31 @@ class Batches:
             self.start_again(batch)
             return
         backend = self._backends[batch.backend]
+        if batch.app_id is None and batch.handle is not None:
+            found = await backend.application(batch.attempt, batch.handle)
+            if found is not None:
+                note(batch, found, self._store)
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:
             state, reason = BatchState.KILLED, batch.reason or reason
-        self._finish(batch, state, reason, end.code)
+        written = asyncio.Event()
+        if self._finish(batch, state, reason, end.code, written.set):
+            # What the backend still has of it is all that tells how it ended until that is written down.
+            await written.wait()
         await self._clean_up(batch)
 
-    def _finish(self, batch: LiveBatch, state: BatchState, reason: str | None, code: int | None) -> None:
-        """Nothing of it runs any more."""
+    def _finish(
+        self,
+        batch: LiveBatch,
+        state: BatchState,
+        reason: str | None,
+        code: int | None,
+        written: Callable[[], None] | None = None,
+    ) -> bool:
+        """Nothing of it runs any more. Returns whether that is news, which is written with the next commit."""
         if batch.ended.is_set() or batch.moved:
-            return
+            return False
         now = now_ms()
         batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now
         batch.phase = None
@@ -310,11 +344,13 @@ class Batches:
             attempt=batch.attempt,
             attempted={"exit_code": code, "reason": reason, "ended_at": now},
             event=BatchEvent(at=now, batch_id=batch.id, event="ended", detail=detail),
+            written=written,
         )
         self._metrics.batches_ended.labels(batch.profile, state).inc()
         if batch.started_at is not None:
             self._metrics.batch_seconds.observe(max(0, now - batch.started_at) / 1000)
         log.info("batch_ended", batch=batch.id, user=batch.owner, state=state, code=code, reason=reason)
+        return True
 
     async def _clean_up(self, batch: LiveBatch) -> None:
         backend = self._backends[batch.backend]

@@ -131,6 +131,12 @@ class Settings(BaseSettings):
         description="How the cluster behind the upstream Livy runs the images of a profile: none, yarn (its Docker "
         "runtime), or kubernetes.",
     )
+    livy_homes: str | None = Field(
+        None,
+        pattern=r"^(hdfs|s3a?|gs|abfss?|wasbs|file)://[^?#%{}]*/\{user\}(/[^?#%{}]*)?$",
+        description="Where people's home folders lie for what the upstream Livy runs, such as hdfs:///user/{user}: "
+        "home://jobs/etl.py is hdfs:///user/alice/jobs/etl.py there. Default: nothing of a home can be used.",
+    )
     livy_namespace: str | None = Field(
         None,
         pattern=r"^[a-z0-9]{1,32}$",

@@ -13,7 +13,7 @@ from sparkyard_catalog import CatalogFile
 from sparkyard_gateway import memory, readings, remote_places
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.authorities import authorities_for
-from sparkyard_gateway.backends.base import AttemptEnd, Backend, BatchBackend, Ended
+from sparkyard_gateway.backends.base import Backend, BatchBackend, Ended
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fences, fences_for
 from sparkyard_gateway.backends.history_servers import HistoryServers
@@ -21,6 +21,7 @@ from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.local_batches import LocalBatches
+from sparkyard_gateway.backends.pod_batches import PodBatches
 from sparkyard_gateway.batch_reconciler import BatchReconciler
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.browser_login import BrowserLogin
@@ -33,6 +34,7 @@ from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.handover import Handover
 from sparkyard_gateway.history import History
 from sparkyard_gateway.holdings import BatchHolding, SessionHolding
+from sparkyard_gateway.journals import Journals
 from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
@@ -73,7 +75,7 @@ class Gateway:
     pieces: Pieces
     drivers: Drivers
     batches: Batches
-    local_batches: LocalBatches
+    batch_backends: dict[str, BatchBackend]
     claims: Claims
     reconciler: Reconciler
     pool: Pool
@@ -125,10 +127,10 @@ class Gateway:
 
     def _watch_pods(self) -> None:
         """Look at every namespace where drivers may be, before any is looked for."""
-        backend, catalog = self.backends["kubernetes"], self.catalog.catalog
-        assert isinstance(backend, KubernetesBackend)
-        teams = {team.namespace for team in catalog.teams.values() if team.namespace}
-        backend.open(frozenset({self.settings.kubernetes_namespace, *teams}))
+        teams = {team.namespace for team in self.catalog.catalog.teams.values() if team.namespace}
+        for backend in (self.backends["kubernetes"], self.batch_backends["kubernetes"]):
+            assert isinstance(backend, KubernetesBackend | PodBatches)
+            backend.open(frozenset({self.settings.kubernetes_namespace, *teams}))
 
     def begin_to_close(self) -> None:
         """Let go of everyone who waits, so that a stop takes no longer than an answer."""
@@ -157,7 +159,8 @@ class Gateway:
         for backend in self.backends.values():
             if isinstance(backend, LivyBackend | KubernetesBackend):
                 await backend.close()
-        await self.local_batches.close()
+        for each in self.batch_backends.values():
+            await each.close()
         if self.membership is not None:
             await self.membership.leave()
         await self.database.close()
@@ -215,25 +218,26 @@ def build(settings: Settings) -> Gateway:
         event_logs=event_logs if settings.event_logs else None,
         ui_keys=ui_keys,
     )
-    backends["livy"] = remote_places.upstream(settings, database, sessions)
+    upstream_terms = remote_places.upstream_terms(settings, database)
+    backends["livy"] = remote_places.upstream(settings, upstream_terms, sessions)
     backends["kubernetes"] = remote_places.cluster(settings, database, sessions, store, ui_keys)
     batch_backends: dict[str, BatchBackend] = {}
     batch_store = BatchStore(database)
     batches = Batches(settings, batch_store, batch_backends, catalog, metrics, sessions.starts)
 
-    def when_attempt_ended(attempt: int, end: AttemptEnd) -> None:
-        batches.attempt_ended(attempt, end)
-
-    local_batches = LocalBatches(
+    batch_backends["local"] = LocalBatches(
         settings.batches_dir,
-        when_attempt_ended,
+        batches.attempt_ended,
         homes_dir=settings.homes_dir,
         drop_privileges=settings.drop_privileges,
         java_home=settings.local_java_home,
         fences=_fences(settings, settings.batches_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
     )
-    batch_backends["local"] = local_batches
+    batch_backends.update(
+        livy=remote_places.upstream_batches(settings, upstream_terms, batches),
+        kubernetes=remote_places.cluster_batches(settings, database, batches, batch_store, ui_keys),
+    )
     history_servers = HistoryServers(
         # Each ends what an earlier life of its own left, and no server of another's.
         settings.state_dir.absolute() / ("history" if is_sqlite(database.url) else f"history-{settings.instance}"),
@@ -249,6 +253,7 @@ def build(settings: Settings) -> Gateway:
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
     drivers = Drivers(settings, store, sessions, statements, metrics, pieces)
+    sessions.recall = Journals(backends, drivers).recall
     membership = None if is_sqlite(database.url) else Membership(settings, GatewayRows(database), database)
     reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
     reconciler.chores.append(history.tidy)
@@ -285,7 +290,7 @@ def build(settings: Settings) -> Gateway:
         pieces=pieces,
         drivers=drivers,
         batches=batches,
-        local_batches=local_batches,
+        batch_backends=batch_backends,
         claims=Claims(settings, store, sessions),
         reconciler=reconciler,
         pool=pool,

@@ -288,6 +288,15 @@ class Drivers:
         self._metrics.statement_seconds.observe(max(0, now_ms() - statement.created_at) / 1000)
         self._statements.make_room(session)
 
+    def recalled(self, session: LiveSession, message: say.Begin | say.Done) -> None:
+        """What a driver that is gone had written down of a statement, and nobody had heard."""
+        if isinstance(message, say.Begin):
+            statement = session.statements.get(message.statement)
+            if statement is not None and not statement.state.final:
+                statement.started_at = statement.started_at or message.at
+        else:
+            self._done(session, message, lambda: None)
+
     def _printed(self, session: LiveSession, message: say.Printed) -> None:
         statement = self._running(session, message.statement)
         if statement is None:

@@ -101,12 +101,14 @@ def batch_order(batch: LiveBatch, settings: Settings) -> BatchOrder:
     spec, asked = batch.spec, batch.request
     return BatchOrder(
         attempt=batch.attempt,
+        key=f"{batch.id}-{batch.created_at}",
         owner=batch.owner,
         app_name=batch.name or f"sparkyard-batch-{batch.id}",
         conf=spec["conf"],
         cores=policy.local_cores(spec["executors"] * spec["executor_cores"], settings.local_cores),
         python=Path(spec["python"]) if spec["python"] else None,
         spark_home=Path(spec["spark_home"]) if spec["spark_home"] else None,
+        pods=spec.get("pods") or {},
         file=asked["file"],
         class_name=asked.get("className"),
         args=tuple(asked.get("args") or ()),

@@ -76,6 +76,8 @@ class Sessions:
         self.shared = False
         self.gateways: Callable[[], list[str]] = list
         self.until_held: Callable[[], Awaitable[None]] = _at_once
+        self.recall: Callable[[LiveSession], Awaitable[None]] = _nothing
+        """Hears what a driver that is gone had to say; set where the parts are wired."""
         self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
 
     # Who may see what
@@ -163,7 +165,10 @@ class Sessions:
         """
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
-        return policy.decide(self._catalog.catalog, caller, request, homes=self._settings.backend != "kubernetes")
+        spec = policy.decide(self._catalog.catalog, caller, request, homes=self._settings.backend != "kubernetes")
+        if self._settings.backend == "livy":
+            policy.check_upstream(spec, caller.name, self._settings.livy_homes, batch=False)
+        return spec
 
     async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
         number = await self._store.session_of_key(caller.name, key)
@@ -265,6 +270,7 @@ class Sessions:
     async def _after_end(self, session: LiveSession, ended: Ended) -> None:
         # Its last words may still be on the way to us.
         await session.changed.wait_until(lambda: session.line is None, HANG_UP_SECONDS)
+        await self.recall(session)
         expected = session.state is SessionState.SHUTTING_DOWN or session.ended.is_set()
         self._finish(session, ended, None if expected else await self._logs.last_words(session))
         await self._forget(session.id, session.backend)
@@ -398,3 +404,7 @@ class Sessions:
 
 async def _at_once() -> None:
     """With one gateway there is no doubt."""
+
+
+async def _nothing(_session: LiveSession) -> None:
+    """There is nobody to ask."""

@@ -19,6 +19,7 @@ import hmac
 import os
 import secrets
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -42,6 +43,11 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 def server_name(number: int) -> str:
     """What the certificate of a session's Spark UI says."""
     return f"spark-ui-of-{number}"
+
+
+def attempt_server_name(number: int) -> str:
+    """What that of an attempt at a batch says."""
+    return f"spark-ui-of-attempt-{number}"
 
 
 class Authority:
@@ -100,11 +106,13 @@ class UiKeys:
             os.close(descriptor)
         return context
 
-    def equip(self, folder: Path, number: int) -> tuple[dict[str, str], tuple[Path, ...]]:
+    def equip(
+        self, folder: Path, number: int, named: Callable[[int], str] = server_name
+    ) -> tuple[dict[str, str], tuple[Path, ...]]:
         """Write what a driver's Spark UI needs into its folder; returns its settings, and the files."""
         password = secrets.token_hex(16)
         sealed = BestAvailableEncryption(password.encode())
-        name = server_name(number)
+        name = named(number)
         key, certificate = self._servers.make(name)
         own, trusted = folder / "ui-key.p12", folder / "ui-clients.p12"
         _write_private(own, pkcs12.serialize_key_and_certificates(b"ui", key, certificate, None, sealed))

@@ -114,6 +114,8 @@ def test_the_exception_in_a_log(log, found):
         (AttemptEnd(143, asked=True), PYTHON, BatchState.KILLED, "The batch was stopped on request."),
         (AttemptEnd(None), PYTHON, BatchState.ERROR, "The batch ended, and nobody saw how"),
         (AttemptEnd(None, began=False), "", BatchState.ERROR, "The batch could not be started"),
+        (AttemptEnd(None, began=False, verdict="No such image."), "", BatchState.ERROR, "No such image."),
+        (AttemptEnd(None, verdict="Its node is gone."), "", BatchState.DEAD, "Its node is gone."),
     ],
 )  # fmt: skip
 def test_the_final_state_and_why(end, log, state, reason):

@@ -289,14 +289,24 @@ def test_batches_wait_their_turn_are_bounded_in_number_and_hidden_after_a_time(s
         assert (gateway._folder / "state" / "batches" / str(numbers[1]) / "driver.log").is_file()
 
 
-def test_a_gateway_whose_drivers_run_elsewhere_runs_no_batches_beside_itself(start_gateway, tmp_path_factory):
+def test_at_an_upstream_livy_nothing_comes_from_a_home_that_it_does_not_reach(start_gateway, tmp_path_factory):
     homes = write_scripts(tmp_path_factory.mktemp("homes"), "alice")
-    gateway = start_gateway("--homes-dir", str(homes), "--backend", "livy", "--livy-url", "http://127.0.0.1:1")
-    with client(gateway, "token-of-alice") as alice:
+    elsewhere = ("--homes-dir", str(homes), "--backend", "livy", "--livy-url", "http://127.0.0.1:1")
+    with client(start_gateway(*elsewhere), "token-of-alice") as alice:
         for question in ("", "?validate=true"):
             refused = alice.post(f"/batches{question}", json={"file": "home://jobs/prints.py"})
-            assert refused.status_code == 400
-            assert (
-                "batches do not run on an upstream Livy yet; run the same file from a session" in refused.json()["msg"]
-            )
-        assert alice.get("/batches").json()["total"] == 0
+            assert (refused.status_code, refused.json()["key"]) == (400, "file")
+            assert "which the cluster behind the upstream Livy does not reach" in refused.json()["msg"]
+        refused = alice.post("/sessions", json={"kind": "pyspark", "pyFiles": ["home://jobs/prints.py"]})
+        assert (refused.status_code, refused.json()["key"]) == (400, "pyFiles")
+        assert alice.get("/batches").json()["total"] == alice.get("/sessions").json()["total"] == 0
+    named = start_gateway(*elsewhere, "--livy-homes", "hdfs:///user/{user}", "--livy-driver-file", "s3a://b/d.py")
+    with client(named, "token-of-alice") as alice, client(named, "token-of-etl") as etl:
+        assert alice.post("/batches?validate=true", json={"file": "home://jobs/prints.py"}).status_code == 200
+        refused = etl.post("/batches?validate=true", json={"file": "home://jobs/prints.py"})
+        assert refused.status_code == 400
+        assert "a user of this name has none where the upstream Livy runs batches" in refused.json()["msg"]
+        # It waits for the upstream, and is ended while that one is away.
+        number = submit(alice, "prints.py")
+        until(lambda: "does not answer" in str(alice.get(f"/batches/{number}").json()["phase"]))
+        assert alice.get(f"/batches/{number}").json()["state"] == "starting"

@@ -75,6 +75,15 @@ def test_python_needs_no_class(tmp_path, spark_home):
     assert told["words"][3:] == ["file:///jobs/etl.py"]
 
 
+def test_it_may_be_told_by_a_file(tmp_path, spark_home):
+    batch = {"file": "local:///jobs/etl.py", "args": ["x"], "conf": {}, "work_dir": str(tmp_path)}
+    (tmp_path / "bootstrap.json").write_text(json.dumps(batch))
+    command = [sys.executable, str(DRIVER_PROGRAM), "batch", "--bootstrap-file", str(tmp_path / "bootstrap.json")]
+    environment = {"PATH": os.environ["PATH"], "SPARK_HOME": str(spark_home)}
+    told = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout)
+    assert told["words"][3:] == ["local:///jobs/etl.py", "x"]
+
+
 @pytest.mark.parametrize(
     ("home", "reason"), [("/nowhere", "No such file or directory"), ("", "spark-submit could not be run")]
 )

@@ -1,144 +1,22 @@
 """The backend for Kubernetes, when the cluster does what a real one won't do on demand."""
 
 import asyncio
-import copy
-import itertools
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sparkyard_gateway.backends import kubernetes, pod_log, pod_watch, stray_pods
+from sparkyard_gateway.backends import kubernetes, pod_ends, pod_log, pod_watch, stray_pods
 from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrder, Ended
 from sparkyard_gateway.backends.cluster import ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms
+from support.scripted_cluster import RUNNING, ScriptedCluster, ended
 from support.waiting import until_async as until
 
 NAME = "sparkyard-n-7-1"
-RUNNING = {"phase": "Running", "podIP": "10.0.0.7", "containerStatuses": [{"name": "driver", "state": {"running": {}}}]}
-
-
-def ended(code: int, reason: str = "Error") -> dict[str, Any]:
-    state = {"terminated": {"exitCode": code, "reason": reason}}
-    return {"phase": "Failed", "containerStatuses": [{"name": "driver", "state": state}]}
-
-
-class ScriptedCluster:
-    """A cluster whose silence, lost answers and forgetfulness a test decides."""
-
-    def __init__(self) -> None:
-        self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.away = False
-        self.loses_answer_of = ""
-        self.refuses: dict[str, ClusterRefused] = {}
-        self.watchers: list[asyncio.Queue[dict[str, Any] | Exception]] = []
-        self.lines: list[bytes] = []
-        self.lingering: set[str] = set()
-        self.deaf = False
-        self._numbers = itertools.count(1)
-
-    def _answer(self, what: str = "") -> None:
-        if self.away:
-            raise ClusterAway("it is down")
-        if what in self.refuses:
-            raise self.refuses[what]
-
-    def names(self, kind: str) -> set[str]:
-        return {name for _, each, name in self.objects if each == kind}
-
-    def _tell(self, event: str, pod: dict[str, Any]) -> None:
-        if not self.deaf:
-            for watcher in self.watchers:
-                watcher.put_nowait({"type": event, "object": copy.deepcopy(pod)})
-
-    def change(self, name: str, *, namespace: str = "spark", deleted: bool = False, **status: Any) -> None:
-        """Something has happened to a pod."""
-        pod = self.objects[namespace, "pods", name]
-        pod["status"] = status
-        if "podIP" in status:
-            pod["spec"]["nodeName"] = "node-1"
-        pod["metadata"]["resourceVersion"] = str(next(self._numbers))
-        if deleted:
-            pod["metadata"]["deletionTimestamp"] = "now"
-        self._tell("MODIFIED", pod)
-
-    def remove(self, name: str, *, namespace: str = "spark") -> None:
-        """A pod is gone, and what belongs to it."""
-        pod = self.objects.pop((namespace, "pods", name))
-        for key, each in list(self.objects.items()):
-            if any(owner["uid"] == pod["metadata"]["uid"] for owner in each["metadata"].get("ownerReferences", ())):
-                del self.objects[key]
-        self._tell("DELETED", pod)
-
-    def stop_watching(self, error: Exception) -> None:
-        """The watches break off."""
-        for watcher in self.watchers:
-            watcher.put_nowait(error)
-
-    # As `Cluster`
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-    async def create(self, namespace: str, kind: str, body: dict[str, Any]) -> dict[str, Any]:
-        self._answer(f"create {kind}")
-        name = body["metadata"]["name"]
-        if (namespace, kind, name) in self.objects:
-            raise ClusterRefused(409, f"{kind} {name} already exists")
-        made = copy.deepcopy(body)
-        made["metadata"] |= {"uid": f"u-{next(self._numbers)}", "resourceVersion": "1", "namespace": namespace}
-        self.objects[namespace, kind, name] = made
-        if kind == "pods":
-            self._tell("ADDED", made)
-        if self.loses_answer_of == kind:
-            raise ClusterAway("the answer is lost")
-        return copy.deepcopy(made)
-
-    async def find(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
-        self._answer()
-        return copy.deepcopy(self.objects.get((namespace, kind, name)))
-
-    async def all(self, namespace: str, kind: str, **query: str) -> dict[str, Any]:
-        self._answer(f"list {kind}")
-        wanted = dict(each.split("=") for each in query.get("labelSelector", "").split(",") if each)
-        found = [
-            copy.deepcopy(each)
-            for (there, what, _), each in self.objects.items()
-            if (there, what) == (namespace, kind) and wanted.items() <= each["metadata"].get("labels", {}).items()
-        ]
-        return {"metadata": {"resourceVersion": "1"}, "items": found}
-
-    async def delete(self, namespace: str, kind: str, name: str, *, uid: str, grace_seconds: int) -> None:
-        self._answer()
-        found = self.objects.get((namespace, kind, name))
-        if found is not None and found["metadata"]["uid"] == uid and name not in self.lingering:
-            self.remove(name, namespace=namespace)
-
-    async def watch(self, namespace: str, kind: str, selector: str, version: str) -> AsyncIterator[dict[str, Any]]:
-        self._answer()
-        mine: asyncio.Queue[dict[str, Any] | Exception] = asyncio.Queue()
-        self.watchers.append(mine)
-        try:
-            while True:
-                event = await mine.get()
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-        finally:
-            self.watchers.remove(mine)
-
-    async def log(
-        self, namespace: str, pod: str, container: str, since: str | None, *, follow: bool
-    ) -> AsyncIterator[bytes]:
-        self._answer()
-        for line in list(self.lines):
-            yield line
-        if follow:
-            await asyncio.Event().wait()
 
 
 class Here:
@@ -187,7 +65,8 @@ def order(session: int = 7, epoch: int = 1) -> DriverOrder:
 async def here(tmp_path, monkeypatch):
     for module, name, seconds in (
         (kubernetes, "FIRST_PAUSE", 0.02),
-        (kubernetes, "LONGEST_PAUSE", 0.05),
+        (pod_ends, "FIRST_PAUSE", 0.02),
+        (pod_ends, "LONGEST_PAUSE", 0.05),
         (stray_pods, "SWEEP_SECONDS", 0.02),
         (stray_pods, "STRAY_SECONDS", 0.1),
         (pod_watch, "FIRST_PAUSE", 0.02),

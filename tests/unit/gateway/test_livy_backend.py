@@ -56,9 +56,9 @@ class ScriptedUpstream:
         for each in self.batches.values():
             yield each
 
-    async def log(self, number: int) -> list[str]:
+    async def log(self, number: int) -> tuple[list[str], bool]:
         self._answer()
-        return self.lines
+        return self.lines, True
 
     async def delete(self, number: int) -> None:
         self._answer()

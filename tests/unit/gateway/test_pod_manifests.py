@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sparkyard_gateway.backends import pod_manifests
-from sparkyard_gateway.backends.base import DriverOrder
+from sparkyard_gateway.backends.base import BatchOrder, DriverOrder
 from sparkyard_gateway.backends.pod_conf import driver_memory, dynamic_allocation, spark_conf
 from sparkyard_gateway.backends.pod_objects import EXECUTOR_SCRIPT
 from sparkyard_gateway.backends.pod_places import Terms
@@ -52,7 +52,7 @@ def made_pod(**pods: Any) -> dict[str, Any]:
 
 
 def secrets_of(pod: dict[str, Any], terms: Terms = TERMS, **pods: Any) -> dict[str, str]:
-    secret = pod_manifests.session_secret(order(**pods), terms, "program", pod)
+    secret = pod_manifests.driver_secret(order(**pods), terms, "program", pod)
     return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
 
 
@@ -116,7 +116,7 @@ def test_the_drivers_own_token_is_in_its_secret_alone() -> None:
 
 def test_secrets_end_with_the_pod() -> None:
     pod = made_pod(namespace="spark-crew")
-    for secret in (pod_manifests.session_secret(order(), TERMS, "program", pod), pod_manifests.shared_secret(pod, "s")):
+    for secret in (pod_manifests.driver_secret(order(), TERMS, "program", pod), pod_manifests.shared_secret(pod, "s")):
         (owner,) = secret["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "sparkyard-prod-12-3", "u-1")
         assert secret["metadata"]["namespace"] == "spark-crew"
@@ -240,3 +240,42 @@ def test_an_image_without_java_says_so(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (64, f"This image has no Java: there is no '{tmp_path}/bin/java'.\n")
+
+
+# A batch
+
+
+def batch_order() -> BatchOrder:
+    return BatchOrder(
+        attempt=9, owner="ann@example.com", app_name="nightly", cores=1, conf=CONF, mark="a1b2c3",
+        file="s3a://jobs/etl.py", class_name=None, args=("20", "b c"), pods={"team": "crew", "profile": "small"},
+    )  # fmt: skip
+
+
+def test_a_batchs_pod_stands_at_a_gate_and_tells_whose_it_is() -> None:
+    pod = pod_manifests.driver_pod(batch_order(), TERMS, "program")
+    assert pod["metadata"]["name"] == "sparkyard-prod-attempt-9-a1b2c3"
+    assert pod["spec"]["schedulingGates"] == [{"name": "sparkyard/begin"}]
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert "schedulingGates" not in made_pod()["spec"]
+    template = pod_manifests.executor_template(batch_order(), TERMS, "program")
+    for labels, role in ((pod["metadata"]["labels"], "driver"), (template["metadata"]["labels"], "executor")):
+        assert (labels["sparkyard/attempt"], labels["sparkyard/role"]) == ("9", role)
+        # What looks after sessions must not take it for one of theirs.
+        assert not {"sparkyard/session", "sparkyard/epoch"} & labels.keys()
+
+
+def test_a_batch_is_told_its_file_and_no_token() -> None:
+    terms = Terms(installation="prod", namespace="spark", ca="authorities")
+    pod = pod_manifests.driver_pod(batch_order(), terms, "program")
+    made = {**pod, "metadata": {**pod["metadata"], "uid": "u-1"}}
+    secret = pod_manifests.driver_secret(batch_order(), terms, "program", made)
+    assert secret["metadata"]["labels"] == {"sparkyard/installation": "prod", "sparkyard/attempt": "9"}
+    assert sorted(secret["data"]) == ["bootstrap.json", "executor.json"]
+    told = json.loads(base64.b64decode(secret["data"]["bootstrap.json"]))
+    assert (told["file"], told["class_name"], told["args"]) == ("s3a://jobs/etl.py", None, ["20", "b c"])
+    assert told["conf"]["spark.kubernetes.driver.pod.name"] == "sparkyard-prod-attempt-9-a1b2c3"
+    assert told["conf"]["spark.app.name"] == "nightly"
+    assert "token" not in told
+    command = pod["spec"]["containers"][0]["command"]
+    assert command[-3:] == ["batch", "--bootstrap-file", "/run/sparkyard/bootstrap.json"]

@@ -46,7 +46,7 @@ def test_two_names_are_two_values(names: list[str]) -> None:
 
 def test_labels_tell_what_it_costs_whom() -> None:
     costs = {pod_names.USER: "ann@example.com", pod_names.TEAM: None, pod_names.PROFILE: "small"}
-    labels = pod_names.labels("n", 7, 2, pod_names.DRIVER, costs)
+    labels = pod_names.labels("n", {pod_names.SESSION: "7", pod_names.EPOCH: "2"}, pod_names.DRIVER, costs)
     assert labels == {
         "app.kubernetes.io/managed-by": "sparkyard",
         "sparkyard/installation": "n",

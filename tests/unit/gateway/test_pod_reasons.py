@@ -5,8 +5,22 @@ from typing import Any
 import pytest
 
 from sparkyard_gateway.backends import pod_reasons
-from sparkyard_gateway.backends.pod_reasons import driver_end, executor_end, executor_waits, hopeless, over, phase
+from sparkyard_gateway.backends.base import AttemptEnd
+from sparkyard_gateway.backends.pod_reasons import (
+    attempt_end,
+    driver_end,
+    executor_end,
+    executor_waits,
+    gated,
+    hopeless,
+    over,
+    phase,
+)
 
+OOM = (
+    "The batch's driver ran out of memory: it took more than its pod may have (1434Mi), and Kubernetes ended it "
+    "(OOMKilled). Bring less into the driver, or raise driverMemory."
+)
 IMAGE = "registry.example.com/spark:3.5"
 
 
@@ -195,3 +209,76 @@ def test_a_long_message_is_cut() -> None:
     message = "x" * 10_000
     assert len(hopeless(at(waiting={"reason": "InvalidImageName", "message": message})) or "") < 1000
     assert pod_reasons.LONGEST < 1000
+
+
+# A batch
+
+
+@pytest.mark.parametrize(
+    ("seen", "gone", "end"),
+    [
+        (at(terminated={"exitCode": 0, "reason": "Completed"}), False, AttemptEnd(0)),
+        (at(terminated={"exitCode": 3, "reason": "Error"}), False, AttemptEnd(3)),
+        # A process of it was killed, and it made up for that.
+        (at(terminated={"exitCode": 0, "reason": "OOMKilled"}), False, AttemptEnd(0)),
+        (at(terminated={"exitCode": 137, "reason": "OOMKilled"}), False, AttemptEnd(137, verdict=OOM)),
+        # It had ended when its pod was deleted.
+        (at(terminated={"exitCode": 0, "reason": "Completed"}, deleted=True), True, AttemptEnd(0)),
+        (
+            at(terminated={"exitCode": 143, "reason": "Error"}, deleted=True),
+            False,
+            AttemptEnd(
+                143,
+                verdict="The batch's pod sparkyard-n-7-1 was deleted: by somebody who may, or with its node.",
+            ),
+        ),
+        (
+            at(running={}),
+            True,
+            AttemptEnd(
+                None, verdict="The batch's pod sparkyard-n-7-1 was deleted: by somebody who may, or with its node."
+            ),
+        ),
+        (
+            pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
+            False,
+            AttemptEnd(
+                None,
+                verdict="The batch's driver was evicted from its node by Kubernetes: The node was low on resource: "
+                "memory.",
+            ),
+        ),
+        (
+            at(terminated={"exitCode": 128, "reason": "StartError", "message": "exec: python3: not found"}),
+            False,
+            AttemptEnd(
+                None,
+                began=False,
+                verdict="The batch's driver could not run (StartError): exec: python3: not found.",
+            ),
+        ),
+        # Whether it has run nobody knows: so it is not run again.
+        (
+            at(terminated={"exitCode": 137, "reason": "ContainerStatusUnknown", "message": "could not be located"}),
+            False,
+            AttemptEnd(
+                None,
+                verdict="Nobody saw how the batch's driver ended (ContainerStatusUnknown): could not be located.",
+            ),
+        ),
+        (
+            pod(phase="Failed", message="Pod was rejected"),
+            False,
+            AttemptEnd(None, verdict="Kubernetes ended the batch's pod: Pod was rejected"),
+        ),
+    ],
+)
+def test_how_an_attempt_at_a_batch_ended(seen, gone, end) -> None:
+    assert attempt_end(seen, gone=gone) == end
+
+
+@pytest.mark.parametrize(
+    ("gates", "stands"), [([{"name": "sparkyard/begin"}], True), ([{"name": "a-queue"}], False), (None, False)]
+)
+def test_whether_a_batchs_pod_stands_at_its_gate(gates, stands) -> None:
+    assert gated({"spec": {"schedulingGates": gates}}) is stands

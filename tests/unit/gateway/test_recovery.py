@@ -1,5 +1,6 @@
 """A gateway that is killed loses nothing, repeats nothing, and leaves nothing behind."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -184,6 +185,73 @@ def test_a_driver_that_died_meanwhile_is_dead_with_a_reason(mortal, alice):
     dead = until(lambda: (s := alice.get(f"/sessions/{session}").json())["state"] == "dead" and s)
     assert "while no gateway watched it" in dead["stateReason"]
     assert alice.get(f"/sessions/{session}/statements/{number}").json()["output"]["status"] == "error"
+
+
+@on_both
+def test_what_a_driver_finished_before_it_died_too_is_delivered_once(mortal, alice):
+    """Killed are the gateway, then the driver: one statement is done and nobody heard, another has waited behind it."""
+    session = new_session(alice)
+    done, waiting = (
+        alice.post(f"/sessions/{session}/statements", json={"code": code}).json()["id"] for code in ("sleep 1", "never")
+    )
+    until(lambda: alice.get(f"/sessions/{session}/statements/{done}").json()["state"] == "running")
+    pid = int(driver_of(mortal, session))
+    kill(mortal)
+    journal = mortal._folder / "state" / "sessions" / str(session) / "work" / "journal.jsonl"
+    until(lambda: f'"t": "done", "statement": {done}' in journal.read_text(), 60)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid), 30)
+    mortal.start()
+    until(lambda: alice.get(f"/sessions/{session}/state").json()["state"] == "dead", 30)
+    outputs = [alice.get(f"/sessions/{session}/statements/{each}").json() for each in (done, waiting)]
+    assert [each["output"]["status"] for each in outputs] == ["ok", "error"]
+    assert outputs[0]["output"]["data"]["text/plain"] == "slept"
+    assert "while no gateway watched it" in outputs[1]["output"]["evalue"]
+    assert outputs[0]["completed"] - outputs[0]["started"] >= 900
+    # Written down, and the same after one more restart, when the journal is long gone.
+    until(lambda: not journal.exists(), 30)
+    kill(mortal)
+    mortal.start()
+    assert [alice.get(f"/sessions/{session}/statements/{each['id']}").json()["output"] for each in outputs] == [
+        each["output"] for each in outputs
+    ]
+
+
+def driver_of(gateway: RunningGateway, session: int) -> str:
+    """The pid of a driver that is busy."""
+    (pid,) = processes.working_in(gateway._folder / "state" / "sessions" / str(session) / "work")
+    return str(pid)
+
+
+def test_a_journal_that_lies_harms_nobody_else(mortal, alice):
+    """Its user's code has written into it: outcomes of what never ran, of others' statements, and rubbish."""
+    session, other = new_session(alice), new_session(alice)
+    numbers = [
+        alice.post(f"/sessions/{each}/statements", json={"code": "sleep 600"}).json()["id"] for each in (session, other)
+    ]
+    until(lambda: alice.get(f"/sessions/{session}/statements/{numbers[0]}").json()["state"] == "running")
+    pid = int(driver_of(mortal, session))
+    kill(mortal)
+    journal = mortal._folder / "state" / "sessions" / str(session) / "work" / "journal.jsonl"
+    lies = [
+        {"t": "done", "seq": 2**53, "statement": number, "at": 1, "status": "ok",
+         "output": {"status": "ok", "execution_count": 0, "data": {"text/plain": f"lie {number}"}}, "truncated": None}
+        for number in (numbers[0], 99, 2**40)
+    ]  # fmt: skip
+    with journal.open("ab") as file:
+        file.write(b"\xff\x00rubbish\n[]\n{}\n" + b"[" * 100_000 + b"\n")
+        for lie in (*lies, {"t": "done"}, {**lies[0], "output": "no output", "statement": -1}):
+            file.write(json.dumps(lie).encode() + b"\n")
+        file.write(b'{"t": "done", "seq": 3, "stat')
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid), 30)
+    mortal.start()
+    until(lambda: alice.get(f"/sessions/{session}/state").json()["state"] == "dead", 30)
+    told = alice.get(f"/sessions/{session}/statements/{numbers[0]}").json()
+    assert told["output"]["data"]["text/plain"] == f"lie {numbers[0]}", "its own session's statement is its own"
+    assert alice.get(f"/sessions/{session}/statements/99").status_code == 404
+    assert alice.get(f"/sessions/{other}/statements/{numbers[1]}").json()["state"] == "running"
+    assert alice.get("/health/ready").status_code == 200
 
 
 def test_an_adopted_driver_that_dies_is_noticed_at_once(mortal, alice):

@@ -2,16 +2,20 @@
 
 import pytest
 
-from sparkyard_gateway.backends.base import DriverOrder
+from sparkyard_gateway.backends.base import BatchOrder, DriverOrder
 from sparkyard_gateway.backends.submission import (
     Images,
     Terms,
+    at_home,
     batch,
     batch_name,
     bootstrap,
     claim_url,
     epoch_of,
+    job,
     late_conf,
+    probe,
+    shown_secret,
 )
 
 TERMS = Terms(driver_file="s3a://bucket/sparkyard_driver.py", impersonate=True, namespace="prod")
@@ -154,3 +158,70 @@ def test_a_claim_goes_where_the_driver_then_connects(driver_url, expected):
 )
 def test_a_name_tells_the_session_and_nobody_elses(name, epoch):
     assert epoch_of(name, "prod", 12) == epoch
+
+
+def test_a_persons_batch_takes_all_of_its_settings_along():
+    asked = BatchOrder(
+        attempt=5, key="4-1000", owner="ann", app_name="nightly", cores=1, file="home://jobs/etl.jar",
+        class_name="org.example.Main", args=("a", ""), conf={
+            "spark.executor.memory": "4g", "spark.jars": "home://lib/a.jar,s3a://b/b.jar", "spark.master": "local",
+            "spark.sql.shuffle.partitions": "7", "spark.app.name": "x", "spark.submit.deployMode": "client",
+        },
+    )  # fmt: skip
+    terms = Terms(driver_file="f", impersonate=True, queue="q", namespace="prod", homes="hdfs:///user/{user}/")
+    assert job(asked, terms, "sparkyard-prod-b4-1000") == {
+        "name": "sparkyard-prod-b4-1000",
+        "file": "hdfs:///user/ann/jobs/etl.jar",
+        "className": "org.example.Main",
+        "args": ["a", ""],
+        "proxyUser": "ann",
+        "queue": "q",
+        "executorMemory": "4g",
+        "jars": ["hdfs:///user/ann/lib/a.jar", "s3a://b/b.jar"],
+        "conf": {
+            "spark.sql.shuffle.partitions": "7",
+            "spark.yarn.maxAppAttempts": "1",
+            "spark.ui.killEnabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+        },
+    }
+
+
+def test_a_probe_holds_nothing_of_a_persons():
+    assert probe(TERMS, "sparkyard-prod-probe-1", "ann") == {
+        "name": "sparkyard-prod-probe-1",
+        "file": TERMS.driver_file,
+        "args": ["--help"],
+        "proxyUser": "ann",
+        "conf": {"spark.yarn.maxAppAttempts": "1"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "homes", "there"),
+    [
+        ("home://a/b.py", "hdfs:///user/{user}", "hdfs:///user/ann/a/b.py"),
+        ("home://a/b.py", "s3a://b/{user}/home/", "s3a://b/ann/home/a/b.py"),
+        ("home://a/b.py", None, "home://a/b.py"),
+        ("home://../b.py", "hdfs:///user/{user}", "home://../b.py"),
+        ("s3a://b/home.py", "hdfs:///user/{user}", "s3a://b/home.py"),
+    ],
+)
+def test_where_a_home_lies_there(address, homes, there):
+    assert at_home(address, "ann", homes) == there
+
+
+@pytest.mark.parametrize(
+    ("key", "is_one"),
+    [
+        ("spark.hadoop.fs.s3a.secret.key", True),
+        ("spark.hadoop.fs.s3a.access.key", True),
+        ("spark.ssl.keyPassword", True),
+        ("spark.hadoop.some.Token", True),
+        ("spark.hadoop.fs.s3a.aws.credentials.provider", False),
+        ("spark.kubernetes.driver.secrets.mine", False),
+        ("spark.sql.shuffle.partitions", False),
+    ],
+)
+def test_what_may_be_a_secret(key, is_one):
+    assert shown_secret({"spark.a": "b", key: "v"}) == (key if is_one else None)

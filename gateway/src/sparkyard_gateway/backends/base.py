@@ -5,6 +5,7 @@ connection broke, may be well and only far. Statements never pass through a back
 gateway for them.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,10 +58,14 @@ class BatchOrder(SparkOrder):
     """One attempt at a batch: a file with what it is given."""
 
     attempt: int
+    key: str = ""
+    """What stays the same of the batch, and is no other's, however often it is prepared until it has begun."""
     file: str
     class_name: str | None = None
     args: tuple[str, ...] = ()
     grace_seconds: float = 5.0
+    mark: str = field(default_factory=lambda: secrets.token_hex(3))
+    """Tells this preparation of the attempt from any other: one that never began may be prepared again."""
 
     @property
     def number(self) -> int:
@@ -89,13 +94,16 @@ WhenEnded = Callable[[int, Ended], None]
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
     """An attempt at a batch is over. `code` is its exit code, negative for a signal, None where nobody saw it;
-    `began` whether any of it ever ran (where not, it may be started again), `asked` whether it was told to end,
-    `verdict` why the backend ended it, where it took more than it may."""
+    `began` whether any of it ever ran (where not, it may be started again, unless there is a verdict), `asked` whether
+    it was told to end, `verdict` why the backend ended it or cannot run it; `told` the final state where the place that
+    it ran at tells that and perhaps no code, `said` what it says of why."""
 
     code: int | None
     began: bool = True
     asked: bool = False
     verdict: str | None = None
+    told: str | None = None
+    said: str | None = None
 
 
 WhenAttemptEnded = Callable[[int, AttemptEnd], None]
@@ -203,6 +211,17 @@ class BatchBackend(Protocol):
 
     async def forget(self, attempt: int, *, keep_log: bool) -> None:
         """Remove what the attempt left behind."""
+
+    async def close(self) -> None:
+        """Let go of connections, and of what was prepared and has not begun; what runs goes on."""
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """A backend for batches where what has begun may still wait, and which tells `Batches.attempt_waits` so."""
+
+    def queues(self) -> bool:
+        """Whether it does."""
 
 
 @runtime_checkable

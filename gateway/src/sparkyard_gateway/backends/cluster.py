@@ -22,6 +22,7 @@ WATCH_SECONDS = 300
 SILENCE_SECONDS = 45.0
 CONNECTIONS = 4000
 """One for each driver whose log is read, and a few more."""
+_CONTENT = {"PATCH": "application/strategic-merge-patch+json"}
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -70,6 +71,19 @@ class Cluster:
     async def all(self, namespace: str, kind: str, **query: str) -> Object:
         """A list, with its `metadata.resourceVersion`."""
         return await self._json("GET", _path(namespace, kind), query)
+
+    async def merge(self, namespace: str, kind: str, name: str, merged: Object) -> Object:
+        """Merge this into an object, lists by their own rules. With a uid in it: into that very object, or
+        ClusterRefused (404, 409)."""
+        return await self._json("PATCH", _path(namespace, kind, name), body=merged)
+
+    async def delete_as_seen(self, namespace: str, kind: str, seen: Object) -> None:
+        """End an object if nothing about it has changed since it was read. Raises ClusterRefused (404, 409) where
+        something has."""
+        metadata = seen["metadata"]
+        conditions = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        body = {"gracePeriodSeconds": 0, "preconditions": conditions}
+        await self._json("DELETE", _path(namespace, kind, metadata["name"]), body=body)
 
     async def delete(self, namespace: str, kind: str, name: str, *, uid: str, grace_seconds: int) -> None:
         """End that very object; nothing where it is gone, or another has its name."""
@@ -150,7 +164,7 @@ class Cluster:
         try:
             return await client.call_api(
                 path, method, query_params=list((query or {}).items()), body=body,
-                header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                header_params={"Accept": "application/json", "Content-Type": _CONTENT.get(method, "application/json")},
                 auth_settings=["BearerToken"], _preload_content=False, _request_timeout=patience,
             )  # fmt: skip
         except (OSError, TimeoutError) as error:

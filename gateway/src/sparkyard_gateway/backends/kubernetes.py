@@ -19,11 +19,12 @@ from typing import Any
 
 import structlog
 
-from sparkyard_gateway.backends import pod_manifests, pod_names, pod_reasons
-from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrder, Ended, Handle, WhenEnded
+from sparkyard_gateway.backends import pod_conf, pod_names, pod_reasons
+from sparkyard_gateway.backends.base import BackendAway, DriverOrder, Ended, Handle, WhenEnded
 from sparkyard_gateway.backends.cluster import Cluster, ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.executor_notes import ExecutorNotes
+from sparkyard_gateway.backends.pod_ends import FIRST_PAUSE, PodEnds
 from sparkyard_gateway.backends.pod_log import PodLog
 from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms
@@ -35,8 +36,6 @@ Object = dict[str, Any]
 LOG_SECONDS = 10.0
 """How long the rest of an ended driver's log may take."""
 LISTED_SECONDS = 15.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-LONGEST_AWAY = 60.0
 Tell = Callable[[int, str], None]
 """Told what a driver that is starting waits for, as a sentence for its owner."""
 
@@ -90,7 +89,7 @@ class KubernetesBackend:
         self._drivers: dict[int, _Driver] = {}
         self._watches: dict[str, PodWatch] = {}
         self._executors = ExecutorNotes(sessions_dir)
-        self._gone: dict[int, asyncio.Event] = {}
+        self._ends = PodEnds(cluster, "session", self._pods_of)
         self._strays = StrayPods(self._watches, self._has, self._end_stray)
         sessions_dir.mkdir(parents=True, exist_ok=True)
 
@@ -107,46 +106,13 @@ class KubernetesBackend:
 
     async def start(self, order: DriverOrder) -> Handle:
         """Make the pod, then what it needs to begin."""
-        namespace = str(order.pods.get("namespace") or self._terms.namespace)
+        namespace = pod_conf.namespace(order, self._terms)
         # Before the pod is there, so that nothing of it is missed.
         self._watch(namespace)
-        try:
-            program = await self._objects.prepare(namespace)
-            manifest = pod_manifests.driver_pod(order, self._terms, program)
-            pod = await self._make_pod(namespace, manifest)
-            try:
-                for secret in await self._objects.secrets(order, program, pod):
-                    await self._cluster.create(namespace, "secrets", secret)
-            except (ClusterAway, ClusterRefused):
-                await self._remove(namespace, pod)
-                raise
-        except ClusterRefused as refused:
-            log.warning("pod_refused", session=order.session_id, status=refused.status, said=refused.sentence)
-            raise BackendError(_refusal(namespace, refused)) from refused
-        except ClusterAway as away:
-            log.warning("cluster_away", session=order.session_id, error=str(away))
-            raise BackendError(
-                "The driver could not be started: Kubernetes does not answer the gateway. Try again in a while."
-            ) from away
+        pod = await self._objects.make(order)
         driver = self._take(order.session_id, namespace, pod)
         log.info("pod_made", session=order.session_id, pod=driver.pod, namespace=namespace)
         return driver.handle
-
-    async def _make_pod(self, namespace: str, manifest: Object) -> Object:
-        try:
-            return await self._cluster.create(namespace, "pods", manifest)
-        except ClusterAway:
-            # It may have been made, and only the answer was lost; what cannot be known is left to the sweep.
-            found = await self._cluster.find(namespace, "pods", manifest["metadata"]["name"])
-            if found is None:
-                raise
-            return found
-
-    async def _remove(self, namespace: str, pod: Object) -> None:
-        """End a pod that is of no use. Where that fails, the sweep finds it."""
-        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-        with contextlib.suppress(ClusterAway, ClusterRefused):
-            await self._cluster.delete(namespace, "pods", name, uid=uid, grace_seconds=0)
 
     # Watch
 
@@ -190,7 +156,7 @@ class KubernetesBackend:
     def _watch(self, namespace: str) -> PodWatch:
         watch = self._watches.get(namespace)
         if watch is None:
-            selector = pod_names.of_installation(self._terms.installation)
+            selector = pod_names.of_sessions(self._terms.installation)
 
             def all_listed(asked: float) -> None:
                 self._compare(namespace, asked)
@@ -215,8 +181,8 @@ class KubernetesBackend:
         labels = pod["metadata"].get("labels") or {}
         with contextlib.suppress(KeyError, ValueError):
             session_id = int(labels[pod_names.SESSION])
-            if gone and (waiter := self._gone.get(session_id)) is not None:
-                waiter.set()
+            if gone:
+                self._ends.seen_gone(session_id)
             driver = self._drivers.get(session_id)
             if driver is None:
                 return  # another gateway's
@@ -261,45 +227,10 @@ class KubernetesBackend:
         """Delete the pod and then what is left of its executors; asks until Kubernetes has none of them any more."""
         if handle is not None and session_id not in self._drivers:
             self._watch(handle["namespace"])
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                await self._end(session_id, grace_seconds)
-            except ClusterAway as away:
-                log.warning("pod_not_ended_yet", session=session_id, error=str(away))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_AWAY)
-            except ClusterRefused as refused:
-                log.warning("pod_not_ended", session=session_id, said=refused.sentence)
-                break
-            else:
-                break
+        await self._ends.end(session_id, grace_seconds)
         driver = self._drivers.pop(session_id, None)
         if driver is not None:
             await driver.kept.finish(LOG_SECONDS if driver.seen and pod_reasons.over(driver.seen) else FIRST_PAUSE)
-
-    async def _end(self, session_id: int, grace_seconds: float) -> None:
-        changed = self._gone[session_id] = asyncio.Event()
-        told: set[str] = set()
-        pause = FIRST_PAUSE
-        try:
-            while found := await self._pods_of(session_id):
-                drivers = [each for each in found if role_of(each[1]) == pod_names.DRIVER]
-                # Executors go by themselves when their driver ends Spark in order; those that did not are told after.
-                for namespace, pod in drivers or found:
-                    metadata = pod["metadata"]
-                    if metadata["uid"] not in told:
-                        told.add(metadata["uid"])
-                        await self._cluster.delete(
-                            namespace, "pods", metadata["name"], uid=metadata["uid"],
-                            grace_seconds=max(0, round(grace_seconds)),
-                        )  # fmt: skip
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), pause)
-                changed.clear()
-                pause = min(2 * pause, LONGEST_PAUSE)
-        finally:
-            self._gone.pop(session_id, None)
 
     async def let_go(self, session_id: int) -> None:
         """Look away from a pod that another gateway watches now."""
@@ -310,7 +241,7 @@ class KubernetesBackend:
     async def discard(self, handle: Handle) -> None:
         """End a pod that was made for nothing. Where Kubernetes is away, the sweep finds it."""
         pod = {"metadata": {"name": handle["pod"], "uid": handle["uid"]}}
-        await self._remove(handle["namespace"], pod)
+        await self._objects.remove(handle["namespace"], pod)
 
     async def _end_stray(self, namespace: str, pod: Object) -> None:
         session_id = int(pod["metadata"]["labels"][pod_names.SESSION])
@@ -322,7 +253,7 @@ class KubernetesBackend:
             unwanted = not await self._wanted(session_id)
         if unwanted:
             log.warning("stray_pod_ended", session=session_id, pod=pod["metadata"]["name"], namespace=namespace)
-            await self._remove(namespace, pod)
+            await self._objects.remove(namespace, pod)
 
     def _has(self, pod: Object) -> bool:
         """Whether this is the pod of a driver that is looked after here."""
@@ -365,18 +296,3 @@ class KubernetesBackend:
         self._executors.forget(session_id)
         if not keep_log:
             await asyncio.to_thread(shutil.rmtree, self._dir / str(session_id), ignore_errors=True)
-
-
-def _refusal(namespace: str, refused: ClusterRefused) -> str:
-    """Why there is no pod, as a sentence for the session's owner."""
-    said = refused.sentence.rstrip(".")
-    if "exceeded quota" in said:
-        return f"The driver was not started: namespace {namespace} has no room in its quota: {said}."
-    if refused.status == 404:
-        return (
-            f"The driver was not started: {said}. Drivers of your team run in namespace {namespace}: an operator must "
-            "make it, and name it in spark.namespaces of the chart."
-        )
-    if refused.status == 403:
-        return f"The driver was not started, as Kubernetes does not allow it in namespace {namespace}: {said}."
-    return f"The driver was not started, as Kubernetes refused its pod: {said}."

@@ -368,9 +368,9 @@ class LivyBackend:
             await asyncio.to_thread(shutil.rmtree, self._dir / str(session_id), ignore_errors=True)
 
     async def _take_log(self, watch: _Watch) -> None:
-        lines = await self._upstream.log(watch.number)
+        lines, whole = await self._upstream.log(watch.number)
         watch.logged_at = time.monotonic()
         try:
-            await asyncio.to_thread(watch.kept.take, lines)
+            await asyncio.to_thread(watch.kept.take, lines, whole=whole)
         except OSError as error:
             log.warning("log_not_kept", session=watch.session_id, error=error.strerror)

@@ -344,6 +344,10 @@ class LocalBackend:
         """The log itself."""
         return DriverLog(self._folder(session_id))
 
+    def journal_folder(self, session_id: int) -> Path:
+        """Where its driver worked, and kept its journal; its user's own."""
+        return self._work(session_id)
+
     def log_tail(self, session_id: int, lines: int) -> list[str]:
         """The end of the log."""
         return DriverLog(self._folder(session_id)).tail(lines)

@@ -227,7 +227,7 @@ class LocalBatches(LocalBackend):
         first = int(handle["ui_port"])
         ports = await asyncio.to_thread(processes.listening_ports, handle["pid"])
         for port in sorted(ports & set(range(first, first + PORTS_TRIED))):
-            found = await application_at(self._client, port)
+            found = await application_at(self._client, f"http://127.0.0.1:{port}")
             if found is not None:
                 return found
         return None

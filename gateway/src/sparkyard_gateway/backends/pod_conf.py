@@ -1,4 +1,4 @@
-"""A session's Spark settings where its driver and executors are pods, and what memory and CPU such pods need.
+"""Spark settings where driver and executors are pods, and what memory and CPU such pods need.
 
 Spark makes executor pods by its own rules; the driver's pod is ours, so the sum that Spark does for an executor is done
 for the driver here. Pure functions.
@@ -7,7 +7,7 @@ for the driver here. Pure functions.
 from collections.abc import Mapping
 
 from sparkyard_catalog.quantities import seconds, spark_bytes
-from sparkyard_gateway.backends.base import DriverOrder
+from sparkyard_gateway.backends.base import SparkOrder
 from sparkyard_gateway.backends.pod_places import (
     AUTH_SECRET,
     EXECUTOR_CONTAINER,
@@ -19,13 +19,15 @@ from sparkyard_gateway.backends.pod_places import (
 DRIVER_IMAGE = "spark.kubernetes.driver.container.image"
 EXECUTOR_IMAGE = "spark.kubernetes.executor.container.image"
 DRIVER_PORT, BLOCK_MANAGER_PORT, UI_PORT = 7078, 7079, 4040
+SECURE_UI_PORT = 4440
+"""Of a batch's Spark UI, which tells the gateway no address as a session's driver does."""
 OVERHEAD_FACTOR = 0.4
 """Of the heap, for what is not in it: Python, which Spark's own 10% forget where it is not told that there is any."""
 _LEAST_OVERHEAD = 384 * 1024 * 1024
 _MIB = 1024 * 1024
 
 
-def spark_conf(order: DriverOrder, terms: Terms, pod: str) -> dict[str, str]:
+def spark_conf(order: SparkOrder, terms: Terms, pod: str) -> dict[str, str]:
     """What was granted, and over it what Spark needs in a pod, whoever asks."""
     pods = order.pods
     executor = pods.get("executor") or {}
@@ -65,7 +67,7 @@ def spark_conf(order: DriverOrder, terms: Terms, pod: str) -> dict[str, str]:
     }
 
 
-def namespace(order: DriverOrder, terms: Terms) -> str:
+def namespace(order: SparkOrder, terms: Terms) -> str:
     """Where its pods live."""
     return str(order.pods.get("namespace") or terms.namespace)
 

@@ -1,8 +1,9 @@
-"""What a session is on Kubernetes, as objects: the driver's pod, its Secrets, and the template of its executors.
+"""What a session or batch is on Kubernetes, as objects: the driver's pod, its Secrets, its executors' template.
 
     pod               the driver: as the restricted Pod Security level wants it, with its service account's token, as
                       Spark asks the API server for executors
-    Secret <pod>      the bootstrap with the driver's token, and the executors' template; mounted by the driver alone
+    Secret <pod>      the bootstrap, of a session with the driver's token, and the executors' template; mounted by the
+                      driver alone
     Secret <pod>-executors
                       what driver and executors know each other by
     ConfigMap         the driver program and what starts an executor: the same for all, named by its content
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sparkyard_gateway.backends import pod_names, submission
-from sparkyard_gateway.backends.base import DriverOrder
+from sparkyard_gateway.backends.base import BatchOrder, DriverOrder, SparkOrder
 from sparkyard_gateway.backends.pod_conf import (
     BLOCK_MANAGER_PORT,
     DRIVER_IMAGE,
@@ -34,6 +35,7 @@ from sparkyard_gateway.backends.pod_places import (
     CA_FILE,
     DRIVER_CONTAINER,
     EXECUTOR_CONTAINER,
+    GATE,
     PROGRAM_FOLDER,
     SCRATCH,
     SECRET_FOLDER,
@@ -75,9 +77,9 @@ def program_map(program: bytes, executor_script: bytes, terms: Terms) -> Object:
     }
 
 
-def driver_pod(order: DriverOrder, terms: Terms, program: str) -> Object:
+def driver_pod(order: SparkOrder, terms: Terms, program: str) -> Object:
     """The driver's pod; `program` is the name of the ConfigMap."""
-    name = pod_names.pod_name(terms.installation, order.session_id, order.epoch)
+    name = pod_names.pod_of(terms.installation, order)
     driver = order.pods.get("driver") or {}
     memory = f"{driver_memory(order.conf)}Mi"
     cores = float(order.conf.get("spark.driver.cores", "1"))
@@ -85,7 +87,7 @@ def driver_pod(order: DriverOrder, terms: Terms, program: str) -> Object:
         "name": DRIVER_CONTAINER,
         "image": order.conf[DRIVER_IMAGE],
         "imagePullPolicy": "IfNotPresent",
-        "command": [PYTHON, "-u", f"{PROGRAM_FOLDER}/{PROGRAM}", "--bootstrap-file", BOOTSTRAP],
+        "command": _command(order),
         "workingDir": SCRATCH,
         "env": [
             *_environment(
@@ -127,13 +129,15 @@ def driver_pod(order: DriverOrder, terms: Terms, program: str) -> Object:
             "labels": _labels(order, terms, pod_names.DRIVER),
             "annotations": {
                 **_annotations(order),
-                # A driver that is moved is a session that is lost.
+                # A driver that is moved is a session or batch that is lost.
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                 "karpenter.sh/do-not-disrupt": "true",
             },
         },
         "spec": {
             **_pod_spec(driver, terms),
+            # A batch runs at most once: its pod is made, that is written down, and then its gate is removed.
+            **({"schedulingGates": [{"name": GATE}]} if isinstance(order, BatchOrder) else {}),
             "serviceAccountName": terms.account,
             "automountServiceAccountToken": True,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -149,12 +153,22 @@ def driver_pod(order: DriverOrder, terms: Terms, program: str) -> Object:
     }
 
 
-def executor_template(order: DriverOrder, terms: Terms, program: str) -> Object:
+def _command(order: SparkOrder) -> list[str]:
+    batch = ["batch"] if isinstance(order, BatchOrder) else []
+    return [PYTHON, "-u", f"{PROGRAM_FOLDER}/{PROGRAM}", *batch, "--bootstrap-file", BOOTSTRAP]
+
+
+def ungated(uid: str) -> Object:
+    """What is merged into a batch's pod for it to begin. Gates of others, such as a queue's, stay."""
+    return {"metadata": {"uid": uid}, "spec": {"schedulingGates": [{"name": GATE, "$patch": "delete"}]}}
+
+
+def executor_template(order: SparkOrder, terms: Terms, program: str) -> Object:
     """What Spark makes each executor's pod of; image, memory, cores and environment it adds itself.
 
     The owner reference to the driver is Spark's as well.
     """
-    pod = pod_names.pod_name(terms.installation, order.session_id, order.epoch)
+    pod = pod_names.pod_of(terms.installation, order)
     executor = order.pods.get("executor") or {}
     container: Object = {
         "name": EXECUTOR_CONTAINER,
@@ -193,8 +207,8 @@ def executor_template(order: DriverOrder, terms: Terms, program: str) -> Object:
     }
 
 
-def session_secret(
-    order: DriverOrder,
+def driver_secret(
+    order: SparkOrder,
     terms: Terms,
     program: str,
     pod: Object,
@@ -207,10 +221,11 @@ def session_secret(
     """
     told = bootstrap(order, terms, pod["metadata"]["name"])
     told["conf"].update(conf or {})
+    dials_out = isinstance(order, DriverOrder)
     texts = {
         "bootstrap.json": json.dumps(told),
         "executor.json": json.dumps(executor_template(order, terms, program)),
-        **({"ca.pem": terms.ca} if terms.ca else {}),
+        **({"ca.pem": terms.ca} if terms.ca and dials_out else {}),
     }
     return _secret(
         pod, pod["metadata"]["name"], {key: text.encode() for key, text in texts.items()} | dict(files or {})
@@ -222,8 +237,17 @@ def shared_secret(pod: Object, secret: str) -> Object:
     return _secret(pod, pod_names.executors_secret(pod["metadata"]["name"]), {"secret": secret.encode()})
 
 
-def bootstrap(order: DriverOrder, terms: Terms, pod: str) -> Object:
+def bootstrap(order: SparkOrder, terms: Terms, pod: str) -> Object:
     """What the driver program is told."""
+    if isinstance(order, BatchOrder):
+        return {
+            "file": order.file,
+            "class_name": order.class_name,
+            "args": list(order.args),
+            "conf": spark_conf(order, terms, pod),
+            "work_dir": SCRATCH,
+        }
+    assert isinstance(order, DriverOrder)
     return {
         **submission.bootstrap(order),
         "token": order.token,
@@ -236,14 +260,14 @@ def bootstrap(order: DriverOrder, terms: Terms, pod: str) -> Object:
 def _secret(pod: Object, name: str, files: Mapping[str, bytes]) -> Object:
     metadata = pod["metadata"]
     owner = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
-    kept = (pod_names.INSTALLATION, pod_names.SESSION, pod_names.EPOCH)
+    kept = (pod_names.INSTALLATION, pod_names.SESSION, pod_names.EPOCH, pod_names.ATTEMPT)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": name,
             "namespace": metadata["namespace"],
-            "labels": {key: metadata["labels"][key] for key in kept},
+            "labels": {key: metadata["labels"][key] for key in kept if key in metadata["labels"]},
             "ownerReferences": [owner],
         },
         "type": "Opaque",
@@ -252,18 +276,18 @@ def _secret(pod: Object, name: str, files: Mapping[str, bytes]) -> Object:
     }
 
 
-def _labels(order: DriverOrder, terms: Terms, role: str) -> dict[str, str]:
+def _labels(order: SparkOrder, terms: Terms, role: str) -> dict[str, str]:
     pods = order.pods
     costs = {pod_names.USER: order.owner, pod_names.TEAM: pods.get("team"), pod_names.PROFILE: pods.get("profile")}
-    return pod_names.labels(terms.installation, order.session_id, order.epoch, role, costs)
+    return pod_names.labels(terms.installation, pod_names.whose(order), role, costs)
 
 
-def _annotations(order: DriverOrder) -> dict[str, str]:
+def _annotations(order: SparkOrder) -> dict[str, str]:
     """The owner's very name, which a label may not be able to hold."""
     return {_OWN_TEXT: order.owner}
 
 
-def _environment(order: DriverOrder, **more: str) -> list[Object]:
+def _environment(order: SparkOrder, **more: str) -> list[Object]:
     names = dict.fromkeys(("USER", "LOGNAME", "HADOOP_USER_NAME"), order.owner)
     return [{"name": key, "value": value} for key, value in {"HOME": SCRATCH, **names, **more}.items()]
 

@@ -1,4 +1,4 @@
-"""What the pods of a session are called and labelled: by these they are found again, and their cost is told apart.
+"""What the pods of a session or a batch are called and labelled: by these they are found again, and their cost told.
 
 Names and labels go to whoever may list pods, so nothing secret is in them. A user's name can be anything that the
 identity provider lets it be, and the value of a label cannot: `label_value` makes one of the other, two of two.
@@ -8,14 +8,20 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from sparkyard_gateway.backends.base import BatchOrder, DriverOrder, SparkOrder
+
 INSTALLATION = "sparkyard/installation"
 SESSION = "sparkyard/session"
 EPOCH = "sparkyard/epoch"
+ATTEMPT = "sparkyard/attempt"
+"""At a batch. A pod has this one, or the two of a session; the admission policy for executors sees to that."""
 ROLE = "sparkyard/role"
 USER = "sparkyard/user"
 TEAM = "sparkyard/team"
 PROFILE = "sparkyard/profile"
 DRIVER, EXECUTOR = "driver", "executor"
+SPARKS_OWN = "spark-app-selector"
+"""The label by which Spark says on each executor of which application it is."""
 
 _VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LONGEST_START = 21
@@ -44,23 +50,50 @@ def executors_secret(pod: str) -> str:
     return f"{pod}-executors"
 
 
-def labels(
-    installation: str, session_id: int, epoch: int, role: str, costs: Mapping[str, str | None]
-) -> dict[str, str]:
+def attempt_pod(installation: str, attempt: int, mark: str) -> str:
+    """A batch's driver; its Secret has the same name. `mark` tells one preparation of an attempt from another."""
+    return f"sparkyard-{installation}-attempt-{attempt}-{mark}"
+
+
+def pod_of(installation: str, order: SparkOrder) -> str:
+    """What the driver's pod of an order is called."""
+    if isinstance(order, DriverOrder):
+        return pod_name(installation, order.session_id, order.epoch)
+    assert isinstance(order, BatchOrder)
+    return attempt_pod(installation, order.attempt, order.mark)
+
+
+def whose(order: SparkOrder) -> dict[str, str]:
+    """The labels that tell which session or attempt a pod of an order belongs to."""
+    if isinstance(order, DriverOrder):
+        return {SESSION: str(order.session_id), EPOCH: str(order.epoch)}
+    return {ATTEMPT: str(order.number)}
+
+
+def labels(installation: str, belongs: Mapping[str, str], role: str, costs: Mapping[str, str | None]) -> dict[str, str]:
     """The labels of a pod; `costs` are user, team and profile by their labels."""
     return {
         "app.kubernetes.io/managed-by": "sparkyard",
         INSTALLATION: installation,
-        SESSION: str(session_id),
-        EPOCH: str(epoch),
+        **belongs,
         ROLE: role,
         **{key: label_value(value) for key, value in costs.items() if value},
     }
 
 
-def of_installation(installation: str) -> str:
-    """The selector of all that an installation's gateways started."""
-    return f"{INSTALLATION}={installation}"
+def of_sessions(installation: str) -> str:
+    """The selector of all that an installation's gateways started for sessions."""
+    return f"{INSTALLATION}={installation},{SESSION}"
+
+
+def of_attempts(installation: str) -> str:
+    """The selector of all that an installation's gateways started for batches."""
+    return f"{INSTALLATION}={installation},{ATTEMPT}"
+
+
+def of_attempt(installation: str, attempt: int) -> str:
+    """The selector of the pods of an attempt at a batch."""
+    return f"{INSTALLATION}={installation},{ATTEMPT}={attempt}"
 
 
 def of_session(installation: str, session_id: int, role: str | None = None) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 PROGRAM_FOLDER = "/opt/sparkyard"
 """From a ConfigMap: the driver program, and how an executor starts. Nothing of this need be in an image."""
 SECRET_FOLDER = "/run/sparkyard"  # noqa: S105 - a path
-"""From the session's Secret, in the driver alone."""
+"""From the Secret of the session or attempt, in the driver alone."""
 SHARED_FOLDER = "/run/sparkyard-shared"
 """From the Secret that a driver shares with its executors."""
 SCRATCH = "/var/sparkyard"
@@ -15,6 +15,9 @@ BOOTSTRAP = f"{SECRET_FOLDER}/bootstrap.json"
 EXECUTOR_TEMPLATE = f"{SECRET_FOLDER}/executor.json"
 CA_FILE = f"{SECRET_FOLDER}/ca.pem"
 AUTH_SECRET = f"{SHARED_FOLDER}/secret"
+
+GATE = "sparkyard/begin"
+"""The scheduling gate of a batch's driver: its pod stands there and runs nowhere until the gateway removes it."""
 
 DRIVER_CONTAINER = "driver"
 EXECUTOR_CONTAINER = "executor"

@@ -1,5 +1,4 @@
-"""What a pod waits for, and why it ended, as sentences for a session's owner: pure functions of what Kubernetes
-says.
+"""What a pod waits for, and why it ended, as sentences for its owner: pure functions of what Kubernetes says.
 
 Kubernetes forgets why with the pod, so whoever watches asks here while there is still something to read. A reason that
 it names (OOMKilled, Evicted) counts more than an exit code: where a child was killed, the main process may well have
@@ -10,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sparkyard_gateway.backends.base import Ended
-from sparkyard_gateway.backends.pod_places import DRIVER_CONTAINER, EXECUTOR_CONTAINER
+from sparkyard_gateway.backends.base import AttemptEnd, Ended
+from sparkyard_gateway.backends.pod_places import DRIVER_CONTAINER, EXECUTOR_CONTAINER, GATE
 
 Object = dict[str, Any]
 
@@ -37,6 +36,9 @@ _DISRUPTIONS = {
     "TerminationByKubelet": "its node ran out of something, or was shut down",
 }
 _NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
+_ENDED = frozenset({None, "", "Error", "Completed", "OOMKilled"})
+"""Why a container is over that ran, and whose exit code is its own."""
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "CreateContainerError", "RunContainerError"})
 _FOR_GOOD = re.compile(
     r"not found|does not exist|denied|unauthori[sz]ed|forbidden|manifest unknown|no match for platform",
     re.IGNORECASE,
@@ -118,6 +120,38 @@ def driver_end(pod: Object, *, gone: bool = False) -> Ended:
     return Ended(f"The driver {_exit(terminated)}.", clean=False)
 
 
+def attempt_end(pod: Object, *, gone: bool = False) -> AttemptEnd:
+    """How an attempt at a batch ended that was told to begin. `gone` as of a driver."""
+    terminated = _terminated(pod, DRIVER_CONTAINER)
+    # Of a container that nobody saw, or that never ran, the code is none of its own.
+    code = terminated.get("exitCode") if terminated.get("reason") in _ENDED else None
+    if code == 0:
+        # What was killed on the way did not matter, or Spark has made up for it.
+        return AttemptEnd(0)
+    if verdict := _verdict(pod, DRIVER_CONTAINER):
+        advice = f" {_DRIVER_OOM}" if out_of_memory(pod, DRIVER_CONTAINER) else ""
+        return AttemptEnd(code, verdict=f"The batch's driver {verdict}.{advice}")
+    if pod["metadata"].get("deletionTimestamp") or gone:
+        name = pod["metadata"]["name"]
+        return AttemptEnd(code, verdict=f"The batch's pod {name} was deleted: by somebody who may, or with its node.")
+    return _attempt_over(pod, terminated)
+
+
+def _attempt_over(pod: Object, terminated: Object) -> AttemptEnd:
+    """Of one that ended by itself, or never ran."""
+    reason = terminated.get("reason")
+    if not terminated:
+        status = pod.get("status") or {}
+        why = _cut(status.get("message") or status.get("reason")) or "it gives no reason"
+        return AttemptEnd(None, verdict=f"Kubernetes ended the batch's pod: {why}")
+    if reason in _ENDED:
+        return AttemptEnd(terminated.get("exitCode"))
+    if reason in _NEVER_RAN:
+        return AttemptEnd(None, began=False, verdict=f"The batch's driver {_exit(terminated)}.")
+    why = _cut(terminated.get("message")).rstrip(".") or "no reason is given"
+    return AttemptEnd(None, verdict=f"Nobody saw how the batch's driver ended ({reason}): {why}.")
+
+
 def executor_end(pod: Object, *, gone: bool = False) -> ExecutorEnd | None:
     """Why an executor ended that nobody had told to; None for one that lives, or went as it should."""
     terminated = _terminated(pod, EXECUTOR_CONTAINER)
@@ -160,7 +194,7 @@ def _verdict(pod: Object, container: str) -> str | None:
 def _exit(terminated: Object) -> str:
     """How a process ended by itself, as the end of a sentence."""
     reason, code = terminated.get("reason"), terminated.get("exitCode")
-    if reason not in (None, "", "Error", "Completed"):
+    if reason not in _ENDED:
         # The runtime's own reasons, such as StartError, have a message that is no log.
         return f"could not run ({reason}): {_cut(terminated.get('message')).rstrip('.')}"
     known = _CODES.get(code) if isinstance(code, int) else None
@@ -189,6 +223,12 @@ def image_of(pod: Object, container: str = DRIVER_CONTAINER) -> str:
 def running(pod: Object) -> bool:
     """Whether the driver's container runs."""
     return "running" in _state(pod, DRIVER_CONTAINER)
+
+
+def gated(pod: Object) -> bool:
+    """Whether a batch's pod still stands at its gate, and so has never run."""
+    gates = (pod.get("spec") or {}).get("schedulingGates") or ()
+    return any(each.get("name") == GATE for each in gates)
 
 
 def _container(pod: Object, name: str) -> Object:

@@ -117,6 +117,7 @@ def essential(pod: Object) -> Object:
         "metadata": {key: metadata[key] for key in kept if key in metadata},
         "spec": {
             "nodeName": spec.get("nodeName"),
+            "schedulingGates": spec.get("schedulingGates"),
             "containers": [
                 {key: each[key] for key in ("name", "image", "resources") if key in each}
                 for each in spec.get("containers") or ()

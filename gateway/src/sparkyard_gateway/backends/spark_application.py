@@ -1,4 +1,4 @@
-"""Which application a Spark UI on this machine shows: its id, as Spark's own REST API says it.
+"""Which application a Spark UI shows: its id, as Spark's own REST API says it.
 
 The log is no source for it: what is logged depends on the image's settings and the user's. What answers is a process
 of the user's, so nothing but a plausible id is taken from it.
@@ -7,6 +7,7 @@ of the user's, so nothing but a plausible id is taken from it.
 import asyncio
 import json
 import re
+from typing import TypeGuard
 
 import httpx
 
@@ -17,11 +18,16 @@ SECONDS = 5.0
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
 
-async def application_at(client: httpx.AsyncClient, port: int) -> Application | None:
-    """The application whose UI listens there; None where it does not answer, or with anything else."""
-    url = f"http://127.0.0.1:{port}"
+async def application_at(client: httpx.AsyncClient, url: str, server: str | None = None) -> Application | None:
+    """The application whose UI listens there; None where it does not answer, or with anything else.
+
+    `server` is the name in the UI's certificate.
+    """
+    asked = client.stream(
+        "GET", f"{url}/api/v1/applications", extensions={"sni_hostname": server} if server is not None else {}
+    )
     try:
-        async with asyncio.timeout(SECONDS), client.stream("GET", f"{url}/api/v1/applications") as answer:
+        async with asyncio.timeout(SECONDS), asked as answer:
             text = bytearray()
             async for chunk in answer.aiter_bytes():
                 text += chunk
@@ -38,4 +44,9 @@ def application_in(text: bytes, url: str) -> Application | None:
         found = json.loads(text)[0]["id"]
     except (ValueError, LookupError, TypeError):
         return None
-    return Application(found, url) if isinstance(found, str) and _ID.fullmatch(found) else None
+    return Application(found, url) if plausible(found) else None
+
+
+def plausible(found: object) -> TypeGuard[str]:
+    """Whether this may be an application's id."""
+    return isinstance(found, str) and _ID.fullmatch(found) is not None

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from sparkyard_gateway.backends.base import DriverOrder
+from sparkyard_catalog import relative_to_home
+from sparkyard_gateway.backends.base import BatchOrder, DriverOrder
 
 _SIZES = {
     "spark.driver.memory": "driverMemory",
@@ -41,6 +42,9 @@ _EVERY_BATCH = {
     # YARN would start a driver that failed once more, with a claim that is used up; a session that died is dead.
     "spark.yarn.maxAppAttempts": "1",
 }
+_SECRET = re.compile(r"(?i)secret|password|token|access[.]?key")
+_SECRETS_NAME = re.compile(r"spark\.kubernetes\.(driver|executor)\.(secrets|secretKeyRef)\.")
+"""Tells where a secret of Kubernetes' is mounted, and not what it holds."""
 _EVERY_CONTEXT = {
     # Its links to kill a job change something by a GET: a statement is cancelled through the gateway.
     "spark.ui.killEnabled": "false",
@@ -66,19 +70,60 @@ class Terms:
     queue: str | None = None
     ca_file: str | None = None
     namespace: str
+    homes: str | None = None
 
 
 def batch(order: DriverOrder, terms: Terms) -> dict[str, Any]:
     """The body of POST /batches."""
-    conf = {key: value for key, value in order.conf.items() if _goes_first(key)}
-    images = {key: conf.pop(key, None) for key in (_DRIVER_IMAGE, _EXECUTOR_IMAGE)}
     body: dict[str, Any] = {
         "name": batch_name(terms.namespace, order.session_id, order.epoch),
         "file": terms.driver_file,
         "args": _arguments(order, terms),
     }
+    conf = {key: value for key, value in order.conf.items() if _goes_first(key)}
+    return {**body, **_common(order.owner, conf, terms)}
+
+
+def job(order: BatchOrder, terms: Terms, name: str) -> dict[str, Any]:
+    """The body of POST /batches for a batch of a person's: no driver of ours claims anything, so all settings go."""
+    body: dict[str, Any] = {"name": name, "file": at_home(order.file, order.owner, terms.homes)}
+    if order.class_name:
+        body["className"] = order.class_name
+    if order.args:
+        body["args"] = list(order.args)
+    conf = {key: value for key, value in order.conf.items() if key not in _UPSTREAMS}
+    common = _common(order.owner, conf, terms)
+    return {**body, **common, "conf": {**common["conf"], **_EVERY_CONTEXT}}
+
+
+def probe(terms: Terms, name: str, owner: str) -> dict[str, Any]:
+    """A batch that does nothing but to show in whose name it runs."""
+    return {"name": name, "file": terms.driver_file, "args": ["--help"], **_common(owner, {}, terms)}
+
+
+def job_name(namespace: str, key: str) -> str:
+    """A person's batch's name at the upstream, which is never that of a session's driver (`batch_name`)."""
+    return f"sparkyard-{namespace}-b{key}"
+
+
+def at_home(address: str, owner: str, homes: str | None) -> str:
+    """Where the upstream finds an address in its owner's home, whose name the policy has found plain; any other as it
+    is."""
+    within = relative_to_home(address)
+    return address if within is None or homes is None else f"{homes.replace('{user}', owner).rstrip('/')}/{within}"
+
+
+def shown_secret(conf: Mapping[str, str]) -> str | None:
+    """A setting that may hold a secret, by what Spark itself takes for one, and would be shown with a batch's conf."""
+    return next((key for key in sorted(conf) if _SECRET.search(key) and not _SECRETS_NAME.match(key)), None)
+
+
+def _common(owner: str, conf: dict[str, str], terms: Terms) -> dict[str, Any]:
+    """What the body of any batch says of its owner, sizes, files and settings."""
+    images = {key: conf.pop(key, None) for key in (_DRIVER_IMAGE, _EXECUTOR_IMAGE)}
+    body: dict[str, Any] = {}
     if terms.impersonate:
-        body["proxyUser"] = order.owner
+        body["proxyUser"] = owner
     if terms.queue:
         body["queue"] = terms.queue
     for key, field in _SIZES.items():
@@ -86,9 +131,8 @@ def batch(order: DriverOrder, terms: Terms) -> dict[str, Any]:
         if value is not None:
             body[field] = int(value) if field in _NUMBERS else value
     for key, field in _LISTS.items():
-        if paths := [path for path in order.conf.get(key, "").split(",") if path]:
+        if paths := [at_home(path, owner, terms.homes) for path in conf.pop(key, "").split(",") if path]:
             body[field] = paths
-            conf.pop(key, None)
     body["conf"] = {**conf, **_image_conf(terms.images, images), **_EVERY_BATCH}
     return body
 

@@ -16,7 +16,8 @@ import structlog
 from sparkyard_gateway.authorities import authorities_for
 
 PAGE = 500
-"""How many batches or lines are asked for at a time; Livy cuts what is too many for it."""
+"""How many batches are asked for at a time; Livy cuts what is too many for it."""
+MOST_LINES = 5_000
 LONGEST_SENTENCE = 500
 
 _WALLS = frozenset({401, 403, 407, 408, 429})
@@ -28,7 +29,14 @@ log = structlog.get_logger(__name__)
 
 
 class UpstreamAway(Exception):  # noqa: N818 - reads as what happened
-    """The upstream gives no usable answer: it is down, busy, or behind a wall. Says nothing about its batches."""
+    """The upstream gives no usable answer: it is down, busy, or behind a wall. Says nothing about its batches.
+
+    `sent` is whether it may have got the request all the same.
+    """
+
+    def __init__(self, said: str, *, sent: bool = True) -> None:
+        super().__init__(said)
+        self.sent = sent
 
 
 class UpstreamRefused(Exception):  # noqa: N818 - likewise
@@ -68,9 +76,13 @@ class UpstreamLivy:
         """Let go of connections."""
         await self._client.aclose()
 
-    async def submit(self, body: Batch) -> Batch:
-        """Start a batch. Raises UpstreamRefused, or UpstreamAway: then it may have been started."""
-        made = await self._ask("POST", "/batches", json=body)
+    async def submit(self, body: Batch, key: str | None = None) -> Batch:
+        """Start a batch. Raises UpstreamRefused, or UpstreamAway: then it may have been started.
+
+        With the same key an upstream that knows such keys starts one batch only.
+        """
+        headers = {} if key is None else {"Idempotency-Key": key}
+        made = await self._ask("POST", "/batches", headers, json=body)
         if made is None or not isinstance(made.get("id"), int):
             raise UpstreamAway("the answer to POST /batches names no batch")
         return made
@@ -91,28 +103,32 @@ class UpstreamLivy:
             if not found or first >= int(page.get("total") or 0):
                 return
 
-    async def log(self, number: int) -> list[str]:
-        """All lines that the upstream still has of a batch."""
-        page = await self._ask("GET", f"/batches/{number}/log", params={"from": 0, "size": 100_000}) or {}
-        return [str(line) for line in page.get("log") or []]
+    async def log(self, number: int) -> tuple[list[str], bool]:
+        """The last lines that the upstream still has of a batch, and whether these are all."""
+        page = await self._ask("GET", f"/batches/{number}/log", params={"from": -1, "size": MOST_LINES}) or {}
+        return [str(line) for line in page.get("log") or []], not page.get("from")
 
     async def delete(self, number: int) -> None:
         """End a batch; one that is gone already is no error."""
         await self._ask("DELETE", f"/batches/{number}")
 
-    async def _ask(self, method: str, path: str, **more: Any) -> Batch | None:
+    async def _ask(
+        self, method: str, path: str, more_headers: dict[str, str] | None = None, **more: Any
+    ) -> Batch | None:
         if not self._known:
             raise UpstreamAway("livy_url is not set, and there are sessions whose drivers run there")
-        headers = {}
+        headers = dict(more_headers or {})
         try:
             if self._authorization_file is not None:
                 # Read each time: the file is renewed where what it holds expires.
                 headers["Authorization"] = self._authorization_file.read_text(encoding="utf-8").strip()
             answer = await self._client.request(method, path, headers=headers, **more)
         except httpx.HTTPError as error:
-            raise UpstreamAway(f"{method} {path}: {type(error).__name__} {error}".strip()) from error
+            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise UpstreamAway(f"{method} {path}: {type(error).__name__} {error}".strip(), sent=sent) from error
         except OSError as error:
-            raise UpstreamAway(f"{self._authorization_file} cannot be read: {error.strerror}") from error
+            said = f"{self._authorization_file} cannot be read: {error.strerror}"
+            raise UpstreamAway(said, sent=False) from error
         return _read(answer, f"{method} {path}")
 
 

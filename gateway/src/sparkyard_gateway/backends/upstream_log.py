@@ -26,9 +26,12 @@ class UpstreamLog:
         self._path = DriverLog(folder).path
         self._kept: Sections = self._recall()
 
-    def take(self, lines: list[str]) -> None:
-        """Lay the upstream's lines over what is kept, and write the file anew if there was news. Blocks on the disk."""
-        kept, seen, news = self._kept, split(lines), False
+    def take(self, lines: list[str], *, whole: bool = True) -> None:
+        """Lay the upstream's lines over what is kept, and write the file anew if there was news. Blocks on the disk.
+
+        Where they are not the whole of what it has, they begin somewhere within it.
+        """
+        kept, seen, news = self._kept, split(lines, whole=whole), False
         merged = []
         for old, new in zip(kept, seen, strict=True):
             joined = lay_over(old, new)[-LONGEST_SECTION:]
@@ -66,10 +69,10 @@ class UpstreamLog:
         unfinished.replace(self._path)
 
 
-def split(lines: list[str]) -> Sections:
-    """The sections of a log as Livy answers it."""
+def split(lines: list[str], *, whole: bool = True) -> Sections:
+    """The sections of a log as Livy answers it, from its beginning or from somewhere within."""
     found: Sections = ([], [], [])
-    section = 0
+    section = 0 if whole else max(0, next((n for n in (1, 2) if _MARKS[n] in lines), 2) - 1)
     for line in lines:
         later = next((n for n in range(section, 3) if line == _MARKS[n]), None)
         if later is not None:

@@ -1,7 +1,7 @@
 """Run a batch: become the image's own `spark-submit` for the file and the settings that the gateway granted.
 
 The settings go into a private file: on the command line every user of the machine could read them. What spark-submit
-is told comes as one JSON object through an inherited descriptor, as a session's bootstrap does.
+is told comes as one JSON object through an inherited descriptor or in a file, as a session's bootstrap does.
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ def write_properties(batch: Dict[str, Any], home: str) -> str:
 def main(arguments: List[str]) -> int:
     """Become spark-submit; return only where that is impossible."""
     parser = argparse.ArgumentParser(prog="sparkyard-driver batch", allow_abbrev=False)
-    parser.add_argument("--bootstrap-fd", type=int, required=True)
-    with os.fdopen(parser.parse_args(arguments).bootstrap_fd, "rb") as stream:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bootstrap-fd", type=int)
+    source.add_argument("--bootstrap-file")
+    told = parser.parse_args(arguments)
+    with open(told.bootstrap_file if told.bootstrap_fd is None else told.bootstrap_fd, "rb") as stream:
         batch = json.loads(stream.read().decode("utf-8"))
     try:
         home = spark_home()

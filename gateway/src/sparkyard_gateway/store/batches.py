@@ -117,6 +117,11 @@ class BatchStore:
         query = select(batches.c.id).where(batches.c.id == number, batches.c.removed_at.is_(None))
         return await self._database.read(lambda connection: connection.execute(query).scalar()) is not None
 
+    async def may_run(self, attempt: int) -> bool:
+        """Whether this attempt's end was not seen yet."""
+        query = select(attempts.c.id).where(attempts.c.id == attempt, attempts.c.ended_at.is_(None))
+        return await self._database.read(lambda connection: connection.execute(query).scalar()) is not None
+
     async def attempts_of(self, number: int) -> list[AttemptRecord]:
         """The attempts at a batch, in order."""
         query = select(attempts).where(attempts.c.batch_id == number).order_by(attempts.c.number)
