@@ -16,6 +16,7 @@ Words used here:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -337,6 +338,19 @@ def tries(facts: Facts, environment: Mapping[str, str]) -> Iterator[Verdict]:
             yield Verdict(LACKS, about, f"`{shown}` ends with code {ran.returncode}: {''.join(last)}")
 
 
+def _told_by(python: str, environment: Mapping[str, str]) -> str:
+    """A Python's own word for its version: one that is a script, such as pyenv's, shows it in no file."""
+    command = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        ran = subprocess.run(
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False,
+        )  # fmt: skip
+        text = ran.stdout.decode("ascii", "replace").strip()
+        return text if re.match(r"3\.\d+$", text) else ""
+    return ""
+
+
 def _import_folders(root: Root, python: str, environment: Mapping[str, str]) -> list[str]:
     """Where the image's Python looks for packages."""
     folders = [each for each in environment.get("PYTHONPATH", "").split(":") if each]
@@ -426,14 +440,15 @@ def _begins(version: str, wanted: str) -> bool:
 
 
 def configuration(text: str, root: Root) -> tuple[dict[str, str], int | None]:
-    """Environment and user of an image: what `docker inspect`, or `skopeo inspect --config`, says of it.
+    """Environment and user of an image: what docker, podman or buildah `inspect`, or `skopeo inspect --config`, says.
 
     Raises ValueError where it is something else.
     """
     told: Any = json.loads(text)
     if isinstance(told, list) and told:
         told = told[0]
-    found = (told.get("Config") or told.get("config")) if isinstance(told, dict) else None
+    told = told.get("OCIv1", told) if isinstance(told, dict) else {}  # buildah's
+    found = told.get("Config") or told.get("config")
     if not isinstance(found, dict):
         raise ValueError("it has no Config")  # noqa: TRY004  what it holds is wrong, whatever its type
     pairs = [each.partition("=") for each in found.get("Env") or []]
@@ -449,10 +464,11 @@ def shown(verdicts: Sequence[Verdict], wanted: Wanted) -> str:
     order = [OK, NOTE, LACKS]
     lines = [f"{each.kind:<6}{each.about}: {each.text}" for kind in order for each in verdicts if each.kind == kind]
     lacking = sum(each.kind == LACKS for each in verdicts)
+    role = {"driver": "a driver", "executor": "an executor"}[wanted.role]
     end = (
-        f"This image can't be Sparkyard's {wanted.role} yet: {lacking} thing{'s' if lacking > 1 else ''} to mend."
+        f"This image can't be {role} of Sparkyard's yet: {lacking} thing{'s' if lacking > 1 else ''} to mend."
         if lacking
-        else f"This image has what a {wanted.role} of Sparkyard's needs."
+        else f"This image has what {role} of Sparkyard's needs."
     )
     return "\n".join([*lines, end])
 
@@ -480,6 +496,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"{options.config} is not what `docker inspect` says of an image: {error}")
     wanted = Wanted(options.role, options.spark, options.python)
     facts = look(root, environment, user)
+    if inside and facts.python and not facts.python_version:
+        facts = replace(facts, python_version=_told_by(facts.python, environment))
     verdicts = judge(facts, wanted)
     if inside:
         verdicts += tries(facts, environment)

@@ -158,6 +158,10 @@ def test_what_docker_says_of_an_image_is_read(root: Path, user: str, uid: int | 
     told = json.dumps([{"Config": {"Env": ["PATH=/opt/venv/bin:/bin", "A=b=c"], "User": user}}])
     assert configuration(told, Root(str(root))) == ({"PATH": "/opt/venv/bin:/bin", "A": "b=c"}, uid)
     assert configuration(json.dumps({"config": {"User": user}}), Root(str(root))) == ({}, uid)
+    assert configuration(json.dumps({"OCIv1": {"config": {"User": user}}}), Root(str(root))) == ({}, uid)
+    for nothing in ("[]", "7", '{"Config": 7}', "no JSON"):
+        with pytest.raises(ValueError, match=r"."):
+            configuration(nothing, Root(str(root)))
 
 
 def test_the_command_looks_at_an_unpacked_image(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
