@@ -229,6 +229,9 @@ def test_the_scala_kernel_runs_scala_and_its_neighbours(gateway: RunningGateway,
         assert scala.run("%%pyspark\nspark.range(3).createOrReplaceTempView('three')").ok
         assert "Long = 3" in scala.run('// Python\'s view\nspark.table("three").count()').text
         assert "3" in scala.run("%%sql\nselect count(*) as n from three").displays[-1]["text/plain"]
+        assert "[1] 42" in scala.run("%%r\nx <- 40\nx + 2").text
+        assert "image/png" in scala.run("%%r\nplot(x)").displays[-1]
+        assert scala.run("%%r\n\nlog('x')").reply["evalue"].startswith('Error in log("x") : non-numeric')
         assert scala.run('%%spark -o here\nval here = words.toDF("word")').ok
         assert scala.run("%%local\nprint(list(here.word))").text == "['a', 'b']\n"
         assert scala.run("%%local\nimport pandas as pd\nframe = pd.DataFrame({'n': [1, 2]})\ntext = 'say \"$x\"'").ok

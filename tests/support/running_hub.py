@@ -36,6 +36,8 @@ class Hub:
     cleanup: bool = True
     supervisor: int = 0
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
+    culling: dict[str, int] | None = None  # the limits to which the hub holds servers
+    public_port: int = 0  # where Traefik serves hub and servers together; 0 for no proxy
     port: int = field(default_factory=free_port)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     process: subprocess.Popen[bytes] | None = None
@@ -44,6 +46,10 @@ class Hub:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hub"
+
+    @property
+    def public_url(self) -> str:
+        return f"http://127.0.0.1:{self.public_port}"
 
     @property
     def log(self) -> str:
@@ -59,6 +65,9 @@ class Hub:
             "cleanup": self.cleanup,
             "supervisor": self.supervisor,
             "config": self.config,
+            "culling": self.culling,
+            "public_port": self.public_port,
+            "proxy_api_port": free_port() if self.public_port else 0,
         }
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(

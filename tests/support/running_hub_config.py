@@ -1,7 +1,11 @@
-"""JupyterHub's configuration in the spawners' tests: the real hub and our spawner, people by name, and no proxy."""
+"""JupyterHub's configuration in the spawners' tests: the real hub and our spawner, people by name.
+
+Without a proxy, but for the tests in which a browser goes to a server: these have Traefik.
+"""
 
 import json
 import os
+import sysconfig
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +14,8 @@ from tornado.web import StaticFileHandler
 from traitlets.config import Config, get_config
 
 from sparkyard_hub import profile_page
+from sparkyard_hub.access import SERVER_TOKEN_SCOPES, USE_GATEWAY
+from sparkyard_hub.culling import Limits, configure_culling
 from sparkyard_spawner import configure_local, configure_spawner
 
 
@@ -69,4 +75,14 @@ configure_local(
     examples=Path(settings["examples"]),
     supervisor_pid=settings["supervisor"],
 )
+c.Spawner.server_token_scopes = [scope for scope in SERVER_TOKEN_SCOPES if scope != USE_GATEWAY]
+if settings["culling"]:
+    configure_culling(c, Limits(**settings["culling"]), by_hub=True)
+if settings["public_port"]:
+    c.JupyterHub.bind_url = f"http://127.0.0.1:{settings['public_port']}/"
+    c.JupyterHub.proxy_class = "traefik_file"
+    c.TraefikFileProviderProxy.static_config_file = str(state / "traefik.toml")
+    c.TraefikFileProviderProxy.dynamic_config_file = str(state / "traefik-rules.toml")
+    c.TraefikFileProviderProxy.traefik_api_url = f"http://127.0.0.1:{settings['proxy_api_port']}"
+    c.TraefikFileProviderProxy.traefik_env = {"PATH": f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"}
 c.merge(Config(settings["config"]))

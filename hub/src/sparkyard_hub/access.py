@@ -19,6 +19,8 @@ EXTRA_USER_SCOPES: Final = (USE_GATEWAY, OVERSEE)
 
 SERVER_TOKEN_SCOPES: Final = (
     "users:activity!user",
+    # By which it can say when it will be stopped.
+    "read:servers!server",
     "access:servers!server",
     USE_GATEWAY,
     # The gateway asks the hub with the caller's own token who they are.

@@ -33,6 +33,14 @@ def configure(c: Config, get_config: GetConfig) -> None:
     configuration.configure(c, settings_of(get_config))
 
 
+def _culling(get_config: GetConfig) -> dict[str, object]:
+    """The limits by which the chart's own culler stops servers; it is the one to hold them to these."""
+    cull = get_config("cull", {})
+    if not isinstance(cull, Mapping) or not cull.get("enabled"):
+        return {}
+    return {"idle_timeout_seconds": cull.get("timeout") or 3600, "max_age_seconds": cull.get("maxAge") or 0}
+
+
 def settings_of(get_config: GetConfig) -> HubSettings:
     """The settings in the chart's values; servers are pods unless they say otherwise."""
     custom = get_config(KEY, {})
@@ -41,7 +49,7 @@ def settings_of(get_config: GetConfig) -> HubSettings:
             f"the chart's values hold no mapping jupyterhub.{KEY}; see docs/helm.md for what belongs there"
         )
     try:
-        return HubSettings.from_chart({"spawner": "kubernetes", **custom})
+        return HubSettings.from_chart({"spawner": "kubernetes", **_culling(get_config), **custom})
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, one['loc'])) or KEY}: {one['msg']}" for one in error.errors())
         raise ValueError(f"jupyterhub.{KEY} in the chart's values: {found}") from None

@@ -13,6 +13,7 @@ from traitlets.config import Config
 from sparkyard_hub import proxies
 from sparkyard_hub.access import CUSTOM_SCOPES, EXTRA_USER_SCOPES, GATEWAY, SERVER_TOKEN_SCOPES, gateway_service
 from sparkyard_hub.authenticator import OktaAuthenticator
+from sparkyard_hub.culling import Limits, configure_culling
 from sparkyard_hub.profile_page import render_form
 from sparkyard_hub.secret import secret_of
 from sparkyard_hub.service_accounts import configure_service_accounts
@@ -129,6 +130,8 @@ def _servers(c: Config, settings: HubSettings) -> None:
         )
     else:
         c.JupyterHub.spawner_class = settings.spawner
+    limits = Limits(settings.idle_timeout_seconds, settings.max_age_seconds, settings.idle_warning_seconds)
+    configure_culling(c, limits, by_hub=settings.culler == "hub")
     c.JupyterHub.allow_named_servers = False
     # With hundreds of servers, the defaults keep the hub busy with who was active when, and slow to come back.
     c.JupyterHub.last_activity_interval = 300

@@ -30,7 +30,7 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
     `homes` is set on one machine: an account has a home there, whose owner its drivers run as.
     """
     accounts = [name for name in load(catalog).service_accounts if _has_token(tokens, name)]
-    _check_names(accounts, [str(service.get("name")) for service in _set_so_far(c.JupyterHub.services)])
+    _check_names(accounts, [str(service.get("name")) for service in set_so_far(c.JupyterHub.services)])
     for name in accounts:
         token = secret_of(tokens / name)
         if len(token) < SHORTEST_TOKEN:
@@ -41,10 +41,11 @@ def configure_service_accounts(c: Config, catalog: Path, tokens: Path, homes: Pa
     if accounts:
         # Set, not appended: JupyterHub applies what was appended twice, and takes no role twice.
         role = {"name": ROLE, "services": accounts, "scopes": [USE_GATEWAY]}
-        c.JupyterHub.load_roles = [*_set_so_far(c.JupyterHub.load_roles), role]
+        c.JupyterHub.load_roles = [*set_so_far(c.JupyterHub.load_roles), role]
 
 
-def _set_so_far(value: object) -> list[dict[str, object]]:
+def set_so_far(value: object) -> list[dict[str, object]]:
+    """A list of the configuration as it stands, whether it was set or only added to."""
     # What was only appended so far is a value that is yet to be made; making it would end that, so a copy is made.
     made = copy.deepcopy(value).get_value([]) if isinstance(value, LazyConfigValue) else value
     return list(made) if isinstance(made, list) else []

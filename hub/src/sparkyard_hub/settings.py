@@ -130,6 +130,25 @@ class HubSettings(BaseSettings):
         description="Kubernetes: how long a server waits for a node with room before its start is given up with the "
         "reason. Where the cluster says that it adds a node, it waits as long as any start may take.",
     )
+    idle_timeout_seconds: int = Field(
+        0,
+        ge=0,
+        description="After how long without use a notebook server is stopped; 0 never. Default in the chart: "
+        "`jupyterhub.cull.timeout`.",
+    )
+    max_age_seconds: int = Field(
+        0,
+        ge=0,
+        description="After how long a notebook server is stopped although it is used; 0 never. Default in the chart: "
+        "`jupyterhub.cull.maxAge`.",
+    )
+    idle_warning_seconds: PositiveInt = Field(
+        600, description="How long before it is stopped a server says so in JupyterLab, with a button that keeps it."
+    )
+    culler: Literal["hub", "deployment"] = Field(
+        "deployment",
+        description="Who stops those servers: the hub itself, or the deployment, as the chart's `jupyterhub.cull`.",
+    )
     homes_dir: Path | None = Field(None, description="One machine: the folder of people's homes.")
     logs_dir: Path | None = Field(None, description="One machine: the folder of the notebook servers' logs.")
     examples_dir: Path | None = Field(

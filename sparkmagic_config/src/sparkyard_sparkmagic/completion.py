@@ -5,7 +5,7 @@ from typing import Any
 
 from sparkyard_sparkmagic import cell as cells
 from sparkyard_sparkmagic.errors import SparkyardError
-from sparkyard_sparkmagic.keeper import PYTHON, SCALA, SessionKeeper
+from sparkyard_sparkmagic.keeper import PYTHON, SCALA, R, SessionKeeper
 
 SECONDS = 2.0
 _TYPES_KEY = "_jupyter_types_experimental"
@@ -26,7 +26,7 @@ def locate(code: str, cursor: int, bare: str, comment: str, spark: str = PYTHON)
 
     `spark` is the kind of %%spark cells.
     """
-    kinds = {"spark": spark, "pretty": spark, "sql": "sql", "pyspark": PYTHON, "scala": SCALA}
+    kinds = {"spark": spark, "pretty": spark, "sql": "sql", "pyspark": PYTHON, "scala": SCALA, "r": R}
     cell = cells.read(code, comment)
     if cell.magic is None:
         return Remote(code, cursor, kinds[bare], 0)

@@ -17,7 +17,7 @@ from sparkyard_sparkmagic.request import merged
 from sparkyard_sparkmagic.session import Session
 from sparkyard_sparkmagic.settings import Settings
 
-PYTHON, SCALA = "pyspark", "spark"
+PYTHON, SCALA, R = "pyspark", "spark", "sparkr"
 TICK = 1.0  # seconds between two reports while a cell waits
 AT_SHUTDOWN = 2.0
 ANSWER_AT_SHUTDOWN = 0.3

@@ -19,7 +19,7 @@ from sparkyard_sparkmagic import blocks, configure, manual, outputs, scala, scre
 from sparkyard_sparkmagic.controller import Controller
 from sparkyard_sparkmagic.errors import MagicError, StatementError
 from sparkyard_sparkmagic.frame import to_pandas
-from sparkyard_sparkmagic.keeper import PYTHON, SCALA, SessionKeeper
+from sparkyard_sparkmagic.keeper import PYTHON, SCALA, R, SessionKeeper
 from sparkyard_sparkmagic.query import Query
 from sparkyard_sparkmagic.statement import Result
 from sparkyard_sparkmagic.table import Table
@@ -169,6 +169,10 @@ class SparkyardMagics(KernelMagics):  # type: ignore[misc]  # sparkmagic has no 
     def scala(self, line: str, cell: str = "") -> None:
         """%%scala: Scala on Spark, in whatever kernel."""
         self._run_as(SCALA, "scala", line, cell)
+
+    def r(self, line: str, cell: str = "") -> None:
+        """%%r: R in the session, in whatever kernel."""
+        self._run_as(R, "r", line, cell)
 
     def _run_as(self, kind: str, name: str, line: str, cell: str) -> None:
         if line.strip():

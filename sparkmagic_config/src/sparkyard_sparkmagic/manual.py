@@ -12,6 +12,8 @@ ROWS = (
      "nothing.")),
     ("pyspark, scala", '%%scala\nspark.table("flights").count()',
      "Runs Python or Scala on Spark in any kernel: temporary views and tables are the same for all languages."),
+    ("r", "%%r\nhist(rnorm(1000))",
+     "Runs R in the session, in any kernel, where the session's image has it; with SparkR on the same tables."),
     ("local", "%%local\nprint(df.shape)", "Runs Python here in the notebook server, not on Spark."),
     ("configure", '%%configure -f\n{"executorMemory": "4g", "conf": {"spark.sql.shuffle.partitions": "64"}}',
      ("Sets what your session is asked for, over the profile's defaults and ~/sparkyard.toml. It is checked first; "

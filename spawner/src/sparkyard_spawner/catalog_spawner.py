@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from traitlets import Unicode, default
+from traitlets import Integer, Unicode, default
 from traitlets.config import LoggingConfigurable
 
 from sparkyard_catalog import CatalogError, CatalogFile, Person, Refused, ServerSpec, profiles_for, resolve_server
@@ -56,6 +56,9 @@ class CatalogSpawnerMixin(LoggingConfigurable):
     gateway_url = Unicode(help="Where kernels reach the gateway, without passing the proxy.").tag(config=True)
     gateway_public_path = Unicode("/services/gateway", help="The gateway's path as a browser sees it.").tag(config=True)
     contact = Unicode("your administrator", help="Whom a person without a profile is told to ask.").tag(config=True)
+    idle_seconds = Integer(0, help="After how long without use the hub stops a server; 0 never.").tag(config=True)
+    max_age_seconds = Integer(0, help="After how long it does although it is used; 0 never.").tag(config=True)
+    idle_warning_seconds = Integer(600, help="How long before a server says so to its user.").tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -180,6 +183,9 @@ class CatalogSpawnerMixin(LoggingConfigurable):
         env: dict[str, str] = super().get_env()  # type: ignore[misc]
         env["SPARKYARD_GATEWAY_URL"] = self.gateway_url
         env["SPARKYARD_GATEWAY_PUBLIC_PATH"] = self.gateway_public_path
+        env["SPARKYARD_IDLE_SECONDS"] = str(self.idle_seconds)
+        env["SPARKYARD_MAX_AGE_SECONDS"] = str(self.max_age_seconds)
+        env["SPARKYARD_IDLE_WARNING_SECONDS"] = str(self.idle_warning_seconds)
         if self.spec is not None:
             env["SPARKYARD_PROFILE"] = self.spec.profile
             env["SPARKYARD_PROFILE_TITLE"] = self.spec.profile_title

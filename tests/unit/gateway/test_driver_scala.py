@@ -246,9 +246,6 @@ def test_sql_and_python_say_the_same_on_both_sparks(peer: DriverPeer) -> None:
     assert failed["trace"]["line"] == 3
     assert text(peer, "spark.range(10).selectExpr('sum(id)').first()[0]", "pyspark") == "45"
     assert text(peer, "sc.parallelize([1, 2, 3]).map(lambda v: v * 2).sum()", "pyspark") == "12"
-    output = run(peer, "1 + 1", "sparkr")
-    assert output["ename"] == "InterpreterError"
-    assert "Use the kinds pyspark, sql or spark" in output["evalue"]
 
 
 def test_a_jvm_that_scala_ends_is_told_as_the_reason(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from sparkyard_gateway.driver import r_interpreter
 from sparkyard_gateway.driver.scala_chunks import Chunk, Incomplete, Tops, Unparsable, chunks
 from sparkyard_gateway.driver.scala_errors import Place, compile_error, newest, runtime_error, thrown, wrapped
 from sparkyard_gateway.driver.scala_magics import run_magic, table
@@ -204,10 +203,3 @@ def test_rows_of_any_types_make_a_table(value: object, types: list[str], data: l
     made = table(value)
     assert [head["type"] for head in made["headers"]] == types
     assert made["data"] == data
-
-
-def test_what_of_r_is_missing_is_named(tmp_path) -> None:
-    assert "no Rscript on its PATH" in r_interpreter.missing(None, "/spark")
-    assert "has no R/lib/SparkR" in r_interpreter.missing("/usr/bin/Rscript", str(tmp_path))
-    (tmp_path / "R/lib/SparkR").mkdir(parents=True)
-    assert "runs no R" in r_interpreter.missing("/usr/bin/Rscript", str(tmp_path))

@@ -102,3 +102,21 @@ def test_what_is_wrong_in_the_values_is_told_by_its_key(custom):
         settings_of(Values({"custom": {"sparkyard": custom | {"homesize": "10Gi"}}}))
     with pytest.raises(ValueError, match="notebook_uid"):
         settings_of(Values({"custom": {"sparkyard": custom | {"notebook_uid": 0}}}))
+
+
+@pytest.mark.parametrize(
+    ("cull", "custom_too", "limits"),
+    [
+        ({"enabled": True, "timeout": 14400, "maxAge": 0}, {}, (14400, 0, 600)),
+        ({"enabled": True, "timeout": 14400, "maxAge": 86400}, {"idle_warning_seconds": 60}, (14400, 86400, 60)),
+        ({"enabled": True}, {}, (3600, 0, 600)),
+        ({"enabled": False, "timeout": 14400}, {}, (0, 0, 600)),
+        (None, {"idle_timeout_seconds": 7200}, (7200, 0, 600)),
+    ],
+)
+def test_servers_are_told_the_limits_of_the_charts_own_culler(custom, cull, custom_too, limits):
+    c = Config()
+    configure(c, Values({"cull": cull, "custom": {"sparkyard": custom | custom_too}}))
+    told = c.CatalogSpawnerMixin
+    assert (told.idle_seconds, told.max_age_seconds, told.idle_warning_seconds) == limits
+    assert [service["name"] for service in JupyterHub(config=c).services] == ["gateway"]

@@ -136,7 +136,10 @@ def test_scopes_exist_and_say_no_more_than_is_needed():
     server = next(role for role in get_default_roles() if role["name"] == "server")
     assert set(server["scopes"]) < set(SERVER_TOKEN_SCOPES)
     beyond = set(SERVER_TOKEN_SCOPES) - set(server["scopes"])
-    assert beyond == {"access:services!service=gateway", "read:users:name!user", "read:users:groups!user"}
+    assert beyond == {
+        *("access:services!service=gateway", "read:users:name!user", "read:users:groups!user"),
+        "read:servers!server",  # of itself alone: since when it runs, and when it was last used
+    }
 
 
 def test_the_gateway_is_a_service_of_the_hub():
@@ -163,3 +166,22 @@ def test_a_missing_secret_is_a_sentence(settings, tmp_path):
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(ValueError, match="empty should hold a secret and is empty"):
         configure(Config(), settings(okta_client_secret_file=tmp_path / "empty"))
+
+
+def test_the_hub_stops_unused_servers_itself_where_it_is_told_to(settings):
+    config = Config()
+    configure(config, settings(culler="hub", idle_timeout_seconds=7200, max_age_seconds=86400))
+    hub = JupyterHub(config=config)
+    culler = next(service for service in hub.services if service["name"] == "sparkyard-culler")
+    assert culler["command"][1:] == [
+        *("-m", "jupyterhub_idle_culler", "--timeout=7200", "--cull-every=600", "--max-age=86400", "--concurrency=5")
+    ]
+    role = next(role for role in hub.load_roles if role["name"] == "sparkyard-culler")
+    assert set(role["scopes"]) == {"list:users", "read:users:activity", "read:servers", "delete:servers"}
+    assert "admin" not in culler
+
+
+def test_no_server_is_stopped_unless_somebody_says_after_how_long(settings):
+    config = Config()
+    configure(config, settings(culler="hub"))
+    assert [service["name"] for service in JupyterHub(config=config).services] == ["gateway"]

@@ -30,6 +30,7 @@ def test_where_the_cursor_is(cell: str, place: Remote | None) -> None:
         ("// c\n%%sql\nSEL|", Remote("SEL", 3, "sql", 11)),
         ("%%pyspark\nsc.|", Remote("sc.", 3, "pyspark", 10)),
         ("%%spark -o df\nsc.|", Remote("sc.", 3, "spark", 14)),
+        ("%%r\nrnor|", Remote("rnor", 4, "sparkr", 4)),
     ],
 )
 def test_where_the_cursor_is_in_the_scala_kernel(cell: str, place: Remote) -> None:

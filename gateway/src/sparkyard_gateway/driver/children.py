@@ -51,3 +51,11 @@ def _born(child: int) -> float:
         return int(fields[19]) / os.sysconf("SC_CLK_TCK") + 0.01  # told in whole ticks
     except (OSError, ValueError, IndexError):
         return -1.0
+
+
+def descendants(process: int) -> List[int]:
+    """Everything that a process has started and that runs."""
+    found = _children(str(process))
+    for child in found:  # grows as it goes
+        found += [grandchild for grandchild in _children(str(child)) if grandchild not in found]
+    return found

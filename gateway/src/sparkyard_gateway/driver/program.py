@@ -25,7 +25,9 @@ from .notes import note
 from .progress import Progress
 from .python_completion import PythonCompleter
 from .python_interpreter import PythonInterpreter
-from .r_interpreter import NoR
+from .r_backend import Backend
+from .r_completion import RCompleter
+from .r_interpreter import RInterpreter
 from .scala_completion import ScalaCompleter
 from .scala_interpreter import ScalaInterpreter
 from .scala_repl import LazyRepl, settings_for_scala
@@ -103,17 +105,20 @@ class Driver:
         sql = SqlInterpreter(session, bootstrap.sql_rows, bootstrap.message_limit)
         repl = LazyRepl(session)
         scala = ScalaInterpreter(repl, self._streams, self._interrupts, self._statements.await_doom)
+        r = RInterpreter(
+            spark_home(), lambda: Backend(session()), self._streams, self._interrupts, self._statements.await_doom
+        )
         self._warm = repl.warm
         self._jobs = JobsAndMore(spark, scala.interrupt)
         self._interpreters: Dict[str, Interpreter] = {
-            "pyspark": python, "python": python, "sql": sql, "spark": scala, "sparkr": NoR(),
+            "pyspark": python, "python": python, "sql": sql, "spark": scala, "sparkr": r,
         }  # fmt: skip
         self._statements.on_begin = Progress(spark, lambda: self._statements.running, self._link.send).begin
         complete_sql = SqlCompleter(session)
         complete_python = PythonCompleter(python.names, complete_sql)
         completers: Dict[str, Completer] = {
             "pyspark": complete_python, "python": complete_python, "sql": complete_sql,
-            "spark": ScalaCompleter(repl, scala.busy),
+            "spark": ScalaCompleter(repl, scala.busy), "sparkr": RCompleter(r.complete),
         }  # fmt: skip
         self._completion = Completion(completers, self._link.send)
 

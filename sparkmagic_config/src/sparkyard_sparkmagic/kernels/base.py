@@ -40,6 +40,7 @@ class SparkKernel(PySparkKernel):  # type: ignore[misc]  # sparkmagic has no typ
         # Sparkmagic's magics are known by a decorator that would replace their table; ours join it.
         self.shell.register_magic_function(self.magics.pyspark, "cell", "pyspark")
         self.shell.register_magic_function(self.magics.scala, "cell", "scala")
+        self.shell.register_magic_function(self.magics.r, "cell", "r")
         self.shell.set_custom_exc((LivyClientLibException,), _show_plainly)
 
     def _change_language(self) -> None:
