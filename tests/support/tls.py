@@ -1,4 +1,4 @@
-"""TLS on 127.0.0.1 by an authority of the tests' own, and a terminator that puts it before any plain server."""
+"""TLS by an authority of the tests' own, and a terminator that puts it before any plain server, or plainly passes on."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Identity:
         return made
 
 
-def identity(folder: Path) -> Identity:
-    """A certificate for 127.0.0.1, good for a day."""
+def identity(folder: Path, address: str = "127.0.0.1") -> Identity:
+    """A certificate for an address, good for a day."""
     folder.mkdir(parents=True, exist_ok=True)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("an authority of the tests")
-    authority = _certificate(authority_name, authority_name, authority_key, authority_key, authority=True)
-    server = _certificate(_name("127.0.0.1"), authority_name, key, authority_key, authority=False)
+    authority = _certificate(authority_name, authority_name, authority_key, authority_key, address, authority=True)
+    server = _certificate(_name(address), authority_name, key, authority_key, address, authority=False)
     made = Identity(folder / "authority.pem", folder / "server.pem", folder / "server.key")
     made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     made.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
@@ -50,8 +50,10 @@ def identity(folder: Path) -> Identity:
 
 
 @contextlib.contextmanager
-def terminator(serving: Identity, port_behind: int) -> Iterator[int]:
-    """Serve TLS at the yielded port and pass everything on to the plain server at the other."""
+def terminator(
+    serving: Identity | None, port_behind: int, *, behind: str = "127.0.0.1", at: str = "127.0.0.1", port: int = 0
+) -> Iterator[int]:
+    """Serve TLS at the yielded port and pass everything on to the plain server behind; without an identity, no TLS."""
     loop = asyncio.new_event_loop()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -65,7 +67,7 @@ def terminator(serving: Identity, port_behind: int) -> Iterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", port_behind)
+            behind_reader, behind_writer = await asyncio.open_connection(behind, port_behind)
         except OSError:
             writer.close()
             return
@@ -80,7 +82,8 @@ def terminator(serving: Identity, port_behind: int) -> Iterator[int]:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving.context))
+    context = serving.context if serving is not None else None
+    server = loop.run_until_complete(asyncio.start_server(serve, at, port, ssl=context))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
@@ -102,6 +105,7 @@ def _certificate(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     signer: ec.EllipticCurvePrivateKey,
+    address: str,
     *,
     authority: bool,
 ) -> x509.Certificate:
@@ -116,7 +120,7 @@ def _certificate(
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address(address))]), critical=False
         )
     )
     return builder.sign(signer, hashes.SHA256())
