@@ -47,6 +47,10 @@ class Installation:
     teams: dict[str, str]
     """The namespace in which each team's Spark runs."""
     catalog: str
+    database: postgres.Postgres
+    database_name: str
+    authority: Path
+    """What the provider's certificate is checked by."""
 
     @property
     def address(self) -> str:
@@ -98,10 +102,16 @@ class Installation:
 
     def sign_in(self, name: str) -> HubSession:
         """A person at the hub, without a browser."""
-        return HubSession(self.address, name, self.password(name))
+        return HubSession(self.address, name, self.password(name), authority=self.authority)
 
     def password(self, name: str) -> str:
         return next(user.password for user in PEOPLE if user.name == name)
+
+    def owner(self, session: int) -> str:
+        """The gateway that serves a session, as the database has it."""
+        with self.database.connect(self.database_name) as connection:
+            (name,) = connection.execute("SELECT gateway FROM sessions WHERE id = %s", (session,)).fetchone() or ("",)
+        return str(name)
 
     def pods(self, namespace: str | None = None, **labels: str) -> list[dict[str, Any]]:
         """The pods that are there and not just ending."""
@@ -137,11 +147,13 @@ def running(cluster: Cluster, folder: Path, catalog: Path) -> Iterator[Installat
         namespace = stack.enter_context(cluster.namespace(**RESTRICTED))
         teams = {team: stack.enter_context(cluster.namespace(**RESTRICTED)) for team in ("science", "analytics")}
         provider = stack.enter_context(_provider(folder, cluster.host, port))
-        _make_secrets(cluster, namespace, folder, provider, _database_url(database, cluster.host))
+        name = _new_database(database)
+        url = f"postgresql://{postgres.USER}@{cluster.host}/{name}"
+        _make_secrets(cluster, namespace, folder, provider, url)
         text = catalog.read_text()
         for team, place in teams.items():
             text = text.replace(team.upper(), place)
-        found = Installation(cluster, chart, provider, port, namespace, teams, text)
+        found = Installation(cluster, chart, provider, port, namespace, teams, text, database, name, _authority(folder))
         stack.callback(found.uninstall)
         found.helm("install")
         service = cluster.get("service", "proxy-public", namespace)["spec"]["clusterIP"]
@@ -159,15 +171,19 @@ def _provider(folder: Path, host: str, port: int) -> Iterator[RunningProvider]:
             yield dataclasses.replace(plain, address=f"https://{host}:{port_of_tls}")
 
 
-def _database_url(database: postgres.Postgres, host: str) -> str:
+def _authority(folder: Path) -> Path:
+    return folder / "tls" / "authority.pem"
+
+
+def _new_database(database: postgres.Postgres) -> str:
     name = database.new_database()
     with database.connect() as connection:
         connection.execute(f"ALTER USER {postgres.USER} PASSWORD '{PASSWORD}'")
-    return f"postgresql://{postgres.USER}@{host}/{name}"
+    return name
 
 
 def _make_secrets(cluster: Cluster, namespace: str, folder: Path, provider: RunningProvider, url: str) -> None:
-    authority = (folder / "tls" / "authority.pem").read_text()
+    authority = _authority(folder).read_text()
     for name, data in (
         ("sparkyard-database", {"url": url, "password": PASSWORD}),
         ("sparkyard-okta", {"client_secret": provider.client.secret, "authority.pem": authority}),

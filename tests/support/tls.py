@@ -1,4 +1,4 @@
-"""TLS by an authority of the tests' own, and a terminator that puts it before any plain server, or plainly passes on."""
+"""TLS by an authority of the tests' own, and a terminator that puts it before any plain server, or none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import datetime
 import ipaddress
 import ssl
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ def terminator(
     """Serve TLS at the yielded port and pass everything on to the plain server behind; without an identity, no TLS."""
     loop = asyncio.new_event_loop()
     tasks: set[asyncio.Task[None]] = set()
+    writers: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ssl.SSLError):
@@ -71,28 +73,33 @@ def terminator(
         except OSError:
             writer.close()
             return
+        writers.update((writer, behind_writer))
         for each in (copy(reader, behind_writer), copy(behind_reader, writer)):
             task = loop.create_task(each)
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-    async def end() -> None:
+    async def end(server: asyncio.Server) -> None:
+        server.close()
         running = list(tasks)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for writer in list(writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)  # in which their sockets are closed
 
     context = serving.context if serving is not None else None
-    server = loop.run_until_complete(asyncio.start_server(serve, at, port, ssl=context))
+    # The thread's own loop from the first: a browser's is running in the thread of the test.
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
+    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(serve, at, port, ssl=context), loop).result()
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        asyncio.run_coroutine_threadsafe(end(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        server.close()
-        loop.run_until_complete(end())
         loop.close()
 
 
@@ -119,8 +126,6 @@ def _certificate(
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address(address))]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address(address))]), critical=False)
     )
     return builder.sign(signer, hashes.SHA256())
