@@ -22,7 +22,9 @@ def fill_in(client: httpx.Client, page: httpx.Response, **fields: str) -> httpx.
     assert found, f"no form at {page.url}: {page.text[:500]}"
     # Behind TLS the provider asks for what every browser sends.
     headers = {"Referer": str(page.url)}
-    answer = client.post(str(page.url), data={**fields, "csrf_token": found[1]}, headers=headers, follow_redirects=False)
+    answer = client.post(
+        str(page.url), data={**fields, "csrf_token": found[1]}, headers=headers, follow_redirects=False
+    )
     return follow(client, answer)
 
 

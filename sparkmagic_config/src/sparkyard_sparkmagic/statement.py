@@ -158,6 +158,8 @@ class Statement:
         traceback = [str(line) for line in output.get("traceback") or ()]
         failure = StatementError.named(str(output.get("ename") or "Error"), evalue, located(output, traceback))
         ended = self._ended()
+        if ended is not None and type(failure).__name__ == "SessionDied":
+            return ended  # which has said all of it
         if ended is not None:
             return SessionEndedError(f"{ended}\n{type(failure).__name__}: {evalue}")
         return failure
