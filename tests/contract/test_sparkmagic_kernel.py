@@ -347,6 +347,35 @@ def test_a_session_that_ended_is_said_and_the_next_cell_gets_a_new_one(fresh: St
     assert "Spark session 1" in again.html
 
 
+def test_a_cell_that_was_cancelled_with_its_session_is_told_so(fresh: Start) -> None:
+    """Somebody stopped the session on its page: "the session is ready for the next cell" would be wrong."""
+    gateway = ScriptedGateway()
+    notebook = fresh(gateway)
+
+    def stopped(_run: Run) -> None:
+        gateway.sessions[0].update(state="shutting_down", stateReason="ada stopped it.")
+
+    gateway.scripts["forever()"] = stopped
+    ran = notebook.run("forever()")
+    assert ran.reply["ename"] == "SessionEndedError"
+    assert "has ended: ada stopped it. What was defined in it is lost" in ran.reply["evalue"]
+
+
+def test_a_driver_that_died_in_a_cell_is_told_once(fresh: Start) -> None:
+    gateway = ScriptedGateway()
+    notebook = fresh(gateway)
+    died = {"ename": "SessionDied", "evalue": "The statement was running when its session ended. Its pod was deleted."}
+
+    def dies(_run: Run) -> dict[str, object]:
+        gateway.sessions[0].update(state="dead", stateReason="Its pod was deleted.")
+        return {"status": "error", "execution_count": 0, "traceback": [], **died}
+
+    gateway.scripts["dies()"] = dies
+    ran = notebook.run("dies()")
+    assert ran.reply["ename"] == "SessionEndedError"
+    assert ran.reply["evalue"].count("Its pod was deleted") == 1
+
+
 def test_restarting_is_quick_and_ends_the_session(fresh: Start) -> None:
     gateway = ScriptedGateway()
     notebook = fresh(gateway)

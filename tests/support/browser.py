@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM = "/usr/bin/chromium"
@@ -33,9 +33,10 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def new_page(browser: Browser, *, width: int = 1280, height: int = 850) -> Page:
+def new_page(browser: Browser, *, width: int = 1280, height: int = 850, any_certificate: bool = False) -> Page:
     """A page of its own: no cookies are shared with any other."""
-    page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+    size: ViewportSize = {"width": width, "height": height}
+    page = browser.new_context(viewport=size, ignore_https_errors=any_certificate).new_page()
     page.set_default_timeout(30_000)
     return page
 

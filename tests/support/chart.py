@@ -1,7 +1,8 @@
 """The Helm chart's files as data, and what `helm` renders of them, with a stand-in for zero-to-jupyterhub's chart.
 
 That chart is a dependency which can't be fetched everywhere, and `helm` renders nothing while it is missing. The
-stand-in has its name and version and no templates, so what is rendered is ours.
+stand-in has its name and version and no templates, so what is rendered is ours; where hub and proxy are to run,
+the folder `z2jh` is another one, which has them.
 """
 
 import copy
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "sparkyard"
+Z2JH = Path(__file__).parent / "z2jh"
 FIRST_INSTALL = ROOT / "examples" / "helm" / "first-install.yaml"
 _STAND_IN = {"apiVersion": "v2", "name": "jupyterhub", "version": "4.4.0", "description": "Nothing"}
 
@@ -49,11 +51,14 @@ def first_install() -> Any:
 class Chart:
     """A copy of the chart that `helm` can work with."""
 
-    def __init__(self, folder: Path, helm: Path) -> None:
+    def __init__(self, folder: Path, helm: Path, dependency: Path | None = None) -> None:
         self.folder = folder / "sparkyard"
         self.helm = helm
         shutil.copytree(CHART, self.folder)
         stand_in = self.folder / "charts" / "jupyterhub"
+        if dependency is not None:
+            shutil.copytree(dependency, stand_in)
+            return
         stand_in.mkdir(parents=True)
         (stand_in / "Chart.yaml").write_text(json.dumps(_STAND_IN))
 

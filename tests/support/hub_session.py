@@ -1,8 +1,10 @@
 """A person signed in at the hub without a browser: real forms, real cookies; and tokens of theirs for scripts."""
 
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,10 +18,12 @@ GATEWAY_SCOPES = ("access:services!service=gateway", "read:users:name!user", "re
 class HubSession:
     """One person's session at the hub. ``with HubSession(address, "dana", password) as dana: ...``."""
 
-    def __init__(self, address: str, name: str, password: str) -> None:
+    def __init__(self, address: str, name: str, password: str, *, authority: Path | None = None) -> None:
         self.address = address.rstrip("/")
         self.name = name
-        self._client = httpx.Client(timeout=60)
+        # The provider's, where it has a certificate of the tests' own.
+        verify = ssl.create_default_context(cafile=authority) if authority is not None else True
+        self._client = httpx.Client(timeout=60, verify=verify)
         login_page = follow(self._client, self._client.get(f"{self.address}/hub/oauth_login"))
         callback = identify(self._client, login_page, name, password)
         self.landing = self._client.get(callback.headers["location"], follow_redirects=True)

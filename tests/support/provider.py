@@ -1,10 +1,11 @@
 """The demonstration provider, served by a thread: what the tests of signing in ask."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from werkzeug.serving import make_server
 
@@ -39,11 +40,17 @@ class RunningProvider:
 
 
 @contextmanager
-def running_provider(folder: Path, hub: str = HUB) -> Iterator[RunningProvider]:
-    """One for each process: canaille keeps its database in a class."""
+def running_provider(
+    folder: Path, hub: str = HUB, users: Sequence[DemonstrationUser] = USERS, *, scheme: str = "http"
+) -> Iterator[RunningProvider]:
+    """One for each process: canaille keeps its database in a class. With https, something before it speaks TLS."""
     client = random_client(hub)
-    application = make_provider(kept_keys(folder), client, USERS, folder / "canaille.sqlite")
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    application = make_provider(kept_keys(folder), client, users, folder / "canaille.sqlite")
+
+    def reached_by_scheme(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return application(environ | {"wsgi.url_scheme": scheme}, start_response)
+
+    server = make_server("127.0.0.1", 0, reached_by_scheme, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield RunningProvider(f"http://127.0.0.1:{server.server_port}", client)

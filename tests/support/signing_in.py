@@ -20,7 +20,11 @@ def fill_in(client: httpx.Client, page: httpx.Response, **fields: str) -> httpx.
     """Send the form of a page back to it, following redirects on the provider alone."""
     found = CSRF_FIELD.search(page.text)
     assert found, f"no form at {page.url}: {page.text[:500]}"
-    answer = client.post(str(page.url), data={**fields, "csrf_token": found[1]}, follow_redirects=False)
+    # Behind TLS the provider asks for what every browser sends.
+    headers = {"Referer": str(page.url)}
+    answer = client.post(
+        str(page.url), data={**fields, "csrf_token": found[1]}, headers=headers, follow_redirects=False
+    )
     return follow(client, answer)
 
 

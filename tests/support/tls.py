@@ -1,4 +1,4 @@
-"""TLS on 127.0.0.1 by an authority of the tests' own, and a terminator that puts it before any plain server."""
+"""TLS by an authority of the tests' own, and a terminator that puts it before any plain server, or none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import datetime
 import ipaddress
 import ssl
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +34,13 @@ class Identity:
         return made
 
 
-def identity(folder: Path) -> Identity:
-    """A certificate for 127.0.0.1, good for a day."""
+def identity(folder: Path, address: str = "127.0.0.1") -> Identity:
+    """A certificate for an address, good for a day."""
     folder.mkdir(parents=True, exist_ok=True)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("an authority of the tests")
-    authority = _certificate(authority_name, authority_name, authority_key, authority_key, authority=True)
-    server = _certificate(_name("127.0.0.1"), authority_name, key, authority_key, authority=False)
+    authority = _certificate(authority_name, authority_name, authority_key, authority_key, address, authority=True)
+    server = _certificate(_name(address), authority_name, key, authority_key, address, authority=False)
     made = Identity(folder / "authority.pem", folder / "server.pem", folder / "server.key")
     made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     made.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
@@ -50,10 +51,13 @@ def identity(folder: Path) -> Identity:
 
 
 @contextlib.contextmanager
-def terminator(serving: Identity, port_behind: int) -> Iterator[int]:
-    """Serve TLS at the yielded port and pass everything on to the plain server at the other."""
+def terminator(
+    serving: Identity | None, port_behind: int, *, behind: str = "127.0.0.1", at: str = "127.0.0.1", port: int = 0
+) -> Iterator[int]:
+    """Serve TLS at the yielded port and pass everything on to the plain server behind; without an identity, no TLS."""
     loop = asyncio.new_event_loop()
     tasks: set[asyncio.Task[None]] = set()
+    writers: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ssl.SSLError):
@@ -65,31 +69,37 @@ def terminator(serving: Identity, port_behind: int) -> Iterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", port_behind)
+            behind_reader, behind_writer = await asyncio.open_connection(behind, port_behind)
         except OSError:
             writer.close()
             return
+        writers.update((writer, behind_writer))
         for each in (copy(reader, behind_writer), copy(behind_reader, writer)):
             task = loop.create_task(each)
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-    async def end() -> None:
+    async def end(server: asyncio.Server) -> None:
+        server.close()
         running = list(tasks)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for writer in list(writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)  # in which their sockets are closed
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving.context))
+    context = serving.context if serving is not None else None
+    # The thread's own loop from the first: a browser's is running in the thread of the test.
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
+    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(serve, at, port, ssl=context), loop).result()
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        asyncio.run_coroutine_threadsafe(end(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        server.close()
-        loop.run_until_complete(end())
         loop.close()
 
 
@@ -102,6 +112,7 @@ def _certificate(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     signer: ec.EllipticCurvePrivateKey,
+    address: str,
     *,
     authority: bool,
 ) -> x509.Certificate:
@@ -115,8 +126,6 @@ def _certificate(
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address(address))]), critical=False)
     )
     return builder.sign(signer, hashes.SHA256())

@@ -34,6 +34,7 @@ _JOINTS = (
     "During handling of the above exception, another exception occurred:",
 )
 _LOGGED = re.compile(r"\d{2,4}[/-]\d\d[/-]\d\d[ T]\d\d:\d\d:\d\d\S* (TRACE|DEBUG|INFO|WARN|ERROR|FATAL|DRIVER) ")
+_TOLD_TO_END = re.compile(r"\S+ \S+ DRIVER ending: (?:the driver was told to end|the gateway asked this driver to end)")
 _WARNINGS = frozenset({"TRACE", "DEBUG", "INFO", "WARN"})
 _FRAME = re.compile(r"\s+at [\w$.<>/@]+\(")
 _MORE = re.compile(r"\s+\.\.\. \d+ (?:more|common frames omitted)")
@@ -109,7 +110,9 @@ class _Node:
 def find_failure(lines: Sequence[str], offset: int = 0) -> Failure | None:
     """The last exception in these lines, of which the first has the number `offset`; None where there is none."""
     cut = [line[:LONGEST_LINE] for line in lines]
-    found = list(_Reader(cut).blocks())
+    # A driver that is told to end takes Spark down with it, and what Spark complains of then is no reason for anything.
+    told = next((number for number, line in enumerate(cut) if _TOLD_TO_END.match(line)), len(cut))
+    found = [each for each in _Reader(cut).blocks() if each.start < told]
     if not found:
         return None
     # What Spark merely warns of (a retried task, a taken port) is not why something ended, if anything else is there.

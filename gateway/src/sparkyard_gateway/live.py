@@ -245,6 +245,11 @@ class LiveSession:
         """After how long without a request it ends; 0 for never."""
         return int(self.request.get("heartbeatTimeoutInSecond") or 0)
 
+    @property
+    def shows_spark(self) -> bool:
+        """Whether its Spark UI has something to show: after the end only where drivers write event logs."""
+        return self.spark_ui is not None and (self.backend == "local" or not self.state.ended)
+
     @classmethod
     def begun(cls, number: int, new: NewSession) -> "LiveSession":
         """One that has just been written down."""

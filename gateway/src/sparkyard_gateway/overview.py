@@ -88,7 +88,7 @@ class Overview:
             "statement": None if current is None else _running(current),
             "waiting": sum(not each.state.final for each in session.statements.values() if each is not current),
             "statements": session.next_statement,
-            "ui": None if session.spark_ui is None else f"{self._prefix}/spark-ui/{session.id}/",
+            "ui": f"{self._prefix}/spark-ui/{session.id}/" if session.shows_spark else None,
             "mayStop": session.state.active,
         }
 

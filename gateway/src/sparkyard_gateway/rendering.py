@@ -65,7 +65,7 @@ def session_answer(session: LiveSession, log: list[str], prefix: str) -> Session
     """A session as its owner sees it. `prefix` is the public path of this gateway."""
     asked = session.request
     # After the end the address shows what the history server knows of it.
-    path = None if session.spark_ui is None else f"{prefix}/spark-ui/{session.id}/"
+    path = f"{prefix}/spark-ui/{session.id}/" if session.shows_spark else None
     return SessionAnswer(
         id=session.id,
         name=session.name,

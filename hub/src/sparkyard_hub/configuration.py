@@ -64,6 +64,9 @@ def _sign_on(c: Config, settings: HubSettings) -> None:
     okta.scope = list(settings.okta_scopes)
     okta.enable_pkce = True
     okta.basic_auth = True
+    if settings.okta_ca_file is not None:
+        # libcurl's wheel brings authorities of its own and looks at no others: not the image's, not SSL_CERT_FILE.
+        okta.http_request_kwargs = {"ca_certs": str(settings.okta_ca_file)}
 
     okta.username_claim = settings.username_claim
     okta.username_pattern = USERNAME_PATTERN

@@ -51,6 +51,11 @@ class HubSettings(BaseSettings):
     )
     okta_client_id: str = Field(min_length=1, description="The client id of the application registered at Okta.")
     okta_client_secret_file: Path = Field(description="File with the client secret of that application.")
+    okta_ca_file: Path | None = Field(
+        None,
+        description="File with the authorities (PEM) that the provider's certificate is checked by, where it is not "
+        "from a public one.",
+    )
     okta_name: str = Field("Okta", description="What people call the provider: shown where they sign in.")
     okta_scopes: tuple[str, ...] = Field(
         ("openid", "profile", "email", "groups", "offline_access"),

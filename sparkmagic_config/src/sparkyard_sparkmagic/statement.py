@@ -136,8 +136,8 @@ class Statement:
                 self._block.offer(blocks.running(stages, float(answer.get("progress") or 0), seconds))
 
     def _result(self, answer: Mapping[str, Any]) -> Result:
-        if answer["state"] == "cancelled":
-            raise Interrupted("the statement was cancelled; the session is ready for the next cell")
+        if answer["state"] == "cancelled":  # and not from here: by somebody else, or with its session
+            raise self._ended() or Interrupted("the statement was cancelled; the session is ready for the next cell")
         output = answer.get("output") or {}
         streamed = "".join(self._streamed)
         result = Result(output.get("data") or {}, streamed, answer.get("truncated"), str(output.get("echo") or ""))
@@ -158,6 +158,8 @@ class Statement:
         traceback = [str(line) for line in output.get("traceback") or ()]
         failure = StatementError.named(str(output.get("ename") or "Error"), evalue, located(output, traceback))
         ended = self._ended()
+        if ended is not None and type(failure).__name__ == "SessionDied":
+            return ended  # which has said all of it
         if ended is not None:
             return SessionEndedError(f"{ended}\n{type(failure).__name__}: {evalue}")
         return failure

@@ -17,6 +17,7 @@ NOTEBOOK: Final = "notebook"
 Pod = Mapping[str, Any]
 Event = Mapping[str, Any]
 
+_UNBOUND: Final = "unbound immediate PersistentVolumeClaims"
 _GROWING = ("TriggeredScaleUp", "Nominated")  # the cluster's autoscaler, and Karpenter
 
 
@@ -56,6 +57,8 @@ def _without_node(pod: Pod, events: Sequence[Event]) -> Phase:
     if growing(events):
         return Phase("The cluster is adding a machine for your server", 15)
     why = why_unscheduled(pod)
+    if why and _UNBOUND in why:  # as at everybody's first start: no machine is looked for before
+        return Phase("Waiting for the volume of your folders", 10)
     return Phase(f"Waiting for a machine: {room_words(why)}" if why else "Looking for a machine", 10)
 
 
@@ -141,7 +144,7 @@ _REASONS: Final[tuple[tuple[str, str], ...]] = (
 
 def room_words(message: str) -> str:
     """Why no node fits, in plain words; what is not known here stays as Kubernetes says it."""
-    if "unbound immediate PersistentVolumeClaims" in message:
+    if _UNBOUND in message:
         return "the volume of a folder of yours is not there yet"
     if found := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
         return f"there is no volume claim {found[1]}"

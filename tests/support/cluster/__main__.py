@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from support.cluster import archives, binaries, images, lifecycle, machine
+from support.cluster import archives, binaries, images, lifecycle, machine, proxy
 from support.cluster.place import Place, name_of
 from support.cluster.telling import fail, say
 
@@ -68,6 +68,7 @@ def _prepare(_place: Place, _arguments: argparse.Namespace) -> None:
         binaries.built(source)
     for image in (*images.IMAGES.values(), images.TRAEFIK):
         images.built(image)
+    proxy.built()
 
 
 def _build(_place: Place, arguments: argparse.Namespace) -> None:

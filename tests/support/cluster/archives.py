@@ -1,4 +1,4 @@
-"""Image archives: two small ones made without a builder, and loading any archive into a cluster.
+"""Image archives: small ones made without a builder, and loading any archive into a cluster.
 
 Busybox is both the sandbox of every pod and what the tests run; CoreDNS is one static program.
 """
@@ -28,7 +28,8 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) ->
     archive.addfile(entry, io.BytesIO(data))
 
 
-def _layer(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str], folders: Mapping[str, int]) -> bytes:
+def layer(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str], folders: Mapping[str, int]) -> bytes:
+    """A layer as a tar file: files with their modes, symbolic links, folders with theirs."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, mode in folders.items():
@@ -44,20 +45,20 @@ def _layer(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str], fol
     return buffer.getvalue()
 
 
-def _write(path: Path, image: str, layer: bytes, config: dict[str, Any]) -> Path:
+def write(path: Path, image: str, content: bytes, config: dict[str, Any]) -> Path:
     """An archive as `docker save` writes it."""
     described = json.dumps(
         {
             "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(content).hexdigest()}"]},
         }
     ).encode()
     name = f"{hashlib.sha256(described).hexdigest()}.json"
     with tarfile.open(path, "w") as archive:
         _add(archive, name, described)
-        _add(archive, "layer.tar", layer)
+        _add(archive, "layer.tar", content)
         _add(
             archive,
             "manifest.json",
@@ -70,7 +71,7 @@ def busybox(path: Path) -> Path:
     """The sandbox image, with every tool of busybox."""
     program = Path("/usr/bin/busybox")
     tools = subprocess.run([program, "--list"], capture_output=True, check=True, text=True).stdout.split()
-    layer = _layer(
+    content = layer(
         {
             "bin/busybox": (program.read_bytes(), 0o755),
             "etc/passwd": (b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", 0o644),
@@ -79,13 +80,13 @@ def busybox(path: Path) -> Path:
         {f"bin/{tool}": "busybox" for tool in tools if tool != "busybox"},
         {"bin": 0o755, "etc": 0o755, "tmp": 0o1777},
     )
-    return _write(path, PAUSE_IMAGE, layer, {"Env": ["PATH=/bin"], "Cmd": ["sleep", "infinity"]})
+    return write(path, PAUSE_IMAGE, content, {"Env": ["PATH=/bin"], "Cmd": ["sleep", "infinity"]})
 
 
 def coredns(path: Path, program: Path) -> Path:
     """CoreDNS, as its own image has it."""
-    layer = _layer({"coredns": (program.read_bytes(), 0o755)}, {}, {})
-    return _write(path, COREDNS_IMAGE, layer, {"Entrypoint": ["/coredns"]})
+    content = layer({"coredns": (program.read_bytes(), 0o755)}, {}, {})
+    return write(path, COREDNS_IMAGE, content, {"Entrypoint": ["/coredns"]})
 
 
 def load(place: Place, archive: Path) -> None:

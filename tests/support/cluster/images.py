@@ -32,6 +32,7 @@ CLIENTS = (
 )
 
 
+NOTEBOOK = ("sparkmagic_config", "spawner/src/sparkyard_spawner/jupyter")
 STORE = "localhost/sparkyard-built/"  # how names in the builder's store begin
 ENOUGH = 5 << 30  # bytes of free disk that the largest image is built in
 
@@ -64,8 +65,8 @@ IMAGES = {
         Image("sparkyard/spark:3.5", "images/spark", "spark-3.5"),
         Image("sparkyard/spark:3.5-pandas-2.1", "images/spark", "spark-3.5-pandas-2.1"),
         Image("sparkyard/spark:4.1", "images/spark", "spark-4"),
-        Image("sparkyard/notebook:0.1", "images/notebook", "notebook", ("sparkmagic_config",)),
-        Image("sparkyard/notebook-science:0.1", "images/notebook", "notebook-science", ("sparkmagic_config",)),
+        Image("sparkyard/notebook:0.1", "images/notebook", "notebook", NOTEBOOK),
+        Image("sparkyard/notebook-science:0.1", "images/notebook", "notebook-science", NOTEBOOK),
         Image("sparkyard/hub:0.1", "images/hub", "hub", ("catalog", "spawner", "hub")),
         Image("sparkyard/gateway:0.1", "images/gateway", "gateway", ("catalog", "gateway")),
     )

@@ -147,6 +147,22 @@ def test_lines_are_counted_as_the_log_counts_them():
             ),
             "java.lang.OutOfMemoryError: Java heap space",
         ),
+        # What comes after the driver was told to end is the noise of the end, and no reason.
+        (
+            (
+                "26/01/01 10:00:00 DRIVER ending: the driver was told to end (SIGTERM)\n"
+                "26/01/01 10:00:01 ERROR A: b\norg.apache.spark.SparkException: no scheduler\n\tat a.B.c(B.java:1)"
+            ),
+            None,
+        ),
+        (
+            (
+                "26/01/01 10:00:00 ERROR A: b\njava.io.IOException: disk full\n\tat a.B.c(B.java:1)\n"
+                "26/01/01 10:00:00 DRIVER ending: the gateway asked this driver to end\n"
+                "26/01/01 10:00:01 ERROR A: b\norg.apache.spark.SparkException: no scheduler\n\tat a.B.c(B.java:1)"
+            ),
+            "java.io.IOException: disk full",
+        ),
         # Logged on one line with its class.
         (
             "26/01/01 10:00:01 ERROR TaskSetManager: Lost task 0.0: org.x.BadException: no\n\tat a.B.c(B.java:1)",

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from sparkyard_gateway.live import LiveStatement, Printed, Signal
+from sparkyard_gateway.live import LiveSession, LiveStatement, Printed, Signal
 from sparkyard_gateway.rendering import statement_json
-from sparkyard_gateway.states import Kind, StatementState
+from sparkyard_gateway.states import Kind, SessionState, StatementState
 from sparkyard_gateway.wire import StatementAnswer
 
 
@@ -89,3 +89,21 @@ def test_a_statement_is_rendered_as_its_model_says():
     assert answer.output == {"status": "ok", "execution_count": 3, "data": {"text/plain": "ü"}}
     assert (answer.code, answer.stream.next, answer.stream.text) == ('print("ü\\n")', 2, "ü\n")
     assert answer.stages[0].done == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "state", "address", "shown"),
+    [
+        ("local", SessionState.IDLE, "http://127.0.0.1:4040", True),
+        ("local", SessionState.DEAD, "http://127.0.0.1:4040", True),
+        ("local", SessionState.STARTING, None, False),
+        ("kubernetes", SessionState.BUSY, "http://10.0.0.1:4040", True),
+        ("kubernetes", SessionState.DEAD, "http://10.0.0.1:4040", False),
+    ],
+)
+async def test_a_spark_ui_is_offered_where_there_is_something_to_see(backend, state, address, shown):
+    session = LiveSession(
+        id=1, owner="ann", team=None, name=None, kind=Kind.PYSPARK, profile="small", backend=backend, request={},
+        spec={}, token_hash="", created_at=0, state=state, spark_ui=address,
+    )  # fmt: skip
+    assert session.shows_spark is shown

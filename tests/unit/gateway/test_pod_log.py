@@ -25,6 +25,7 @@ def line(number: int, second: int = 0) -> bytes:
         ("", [b"2026-01-01T00:00:00.5Z ", b"2026-01-01T00:00:00.6Z"], [b"", b""]),
         ("", [b"2026-01-01T00:00:00Z a 2026-01-01T00:00:00Z b"], [b"a 2026-01-01T00:00:00Z b"]),
         ("2026-01-01T00:00:00.500000000", [b"failed to open the log file"], [b"failed to open the log file"]),
+        ("", [b"2026-01-01T00:00:00Z a", b"unable to retrieve container logs for containerd://21407d7ca6"], [b"a"]),
     ],
 )
 def test_lines_that_are_later(last, lines, fresh):

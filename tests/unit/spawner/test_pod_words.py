@@ -25,6 +25,11 @@ CREATING = {"reason": "ContainerCreating"}
             "Waiting for a machine: of 2 machines, 2 have too little free CPU",
         ),
         (
+            pod(node=None, unschedulable="0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
+            [],
+            "Waiting for the volume of your folders",
+        ),
+        (
             pod(node=None, unschedulable="0/2 nodes are available: 2 Insufficient cpu."),
             [event("TriggeredScaleUp", of=None)],
             "The cluster is adding a machine for your server",

@@ -21,6 +21,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.3, 15.0
 AT_ONCE = 500
 """How many lines are written at a time."""
 
+_NO_MORE = b"unable to retrieve container logs for "  # the kubelet, of a container that it has removed
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 log = structlog.get_logger(__name__)
@@ -143,7 +144,8 @@ def after(last: str, lines: list[bytes]) -> tuple[list[bytes], str]:
         found = _STAMP.match(line)
         if found is None:
             # No line of a container's: the server's own word, such as that a log file is gone.
-            fresh.append(line)
+            if not line.startswith(_NO_MORE):
+                fresh.append(line)
             continue
         stamp = f"{found[1].decode()}.{(found[2] or b'').decode():0<9}"
         if stamp > last:

@@ -212,6 +212,8 @@ class Driver:
         running = self._statements.running
         if code == EXIT_SPARK_LOST:
             self._statements.doom(reason)
+        elif code != EXIT_OK:
+            self._statements.abandon()
         elif running is not None:
             self._statements.cancel(running)
 

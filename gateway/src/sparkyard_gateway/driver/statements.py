@@ -103,6 +103,7 @@ class Statements:
         self._pid = os.getpid()
         self._doom = ""
         self._doomed = threading.Event()
+        self._abandoned = False
         self._jobs: Jobs = NoJobs()
         self.running: Optional[int] = None
         self.on_begin: Callable[[int], None] = lambda _statement: None
@@ -146,6 +147,14 @@ class Statements:
         number = self.running
         if number is not None:
             self._interrupts.cancel(number, lambda: self.running != number, lambda: None)
+
+    def abandon(self) -> None:
+        """Something ends this driver that neither its user nor the gateway asked for: break off what runs, and say
+        nothing of it. Nobody cancelled it; why it has no result the gateway learns from whoever ended the driver."""
+        self._abandoned = True
+        number = self.running
+        if number is not None:
+            self._interrupts.cancel(number, lambda: self.running != number, lambda: self._jobs.cancel(number))
 
     def await_doom(self, seconds: float) -> None:
         """Give whoever watches the JVM time to say that it is gone, as its connections say so first."""
@@ -191,6 +200,8 @@ class Statements:
             cancelled = number in self._cancelled
             self._cancelled.discard(number)
             self.running = None
+        if self._abandoned and reply.failed and not cancelled:
+            return
         if self._doom and reply.error is not None:
             reply.error.update(ename="SparkLost", evalue=self._doom)
         status = "cancelled" if cancelled else "error" if reply.failed else "ok"
