@@ -27,10 +27,12 @@ down: ## Stop what `make up DETACH=1` started
 setup-test:
 	@scripts/setup test
 
-test: setup-test ## Everything: lint, types, imports, unit, contract, and the stories in a real browser
+test: setup-test ## Everything: lint, types, imports, unit, contract, the stories in a real browser, here and on a real Kubernetes
 	@$(MAKE) --no-print-directory lint types imports
 	$(PYTEST) $(SIDE_BY_SIDE) $(ONCE_MORE) tests/unit tests/contract
 	$(PYTEST) $(ONCE_MORE) tests/local
+	@PYTHONPATH=tests $(VENV)/python -m support.cluster prepare
+	$(PYTEST) $(ONCE_MORE) --timeout 900 tests/cluster
 
 check: setup-test ## The quick part of the tests: lint, types, imports, unit, contract
 	@$(MAKE) --no-print-directory lint types imports
