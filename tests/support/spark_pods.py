@@ -211,30 +211,54 @@ def kubeconfig_of(cluster: Cluster, folder: Path, namespace: str, account: str) 
     return path
 
 
+@dataclasses.dataclass(frozen=True)
+class Ground:
+    """Where drivers run, and how a gateway gets there with the chart's rights."""
+
+    cluster: Cluster
+    namespace: str
+    catalog: Path
+    kubeconfig: Path
+    installation: str
+
+    def options(self, port: int) -> tuple[str, ...]:
+        """What a gateway on that port is started with."""
+        host = self.cluster.host
+        return (
+            "--catalog", str(self.catalog), "--host", host, "--driver-url", f"ws://{host}:{port}",
+            "--backend", "kubernetes", "--kubernetes-config", str(self.kubeconfig),
+            "--kubernetes-namespace", self.namespace, "--kubernetes-installation", self.installation,
+            "--start-timeout-seconds", str(PATIENCE_SECONDS),
+        )  # fmt: skip
+
+
 @contextmanager
-def running(cluster: Cluster, folder: Path, port: int, files: tuple[str, ...] = ()) -> Iterator[PodsGateway]:
-    """A gateway with namespaces of its own, and Ann and Bob of the crew; `files` are prefixes that profiles grant."""
+def prepared(cluster: Cluster, folder: Path, files: tuple[str, ...] = ()) -> Iterator[Ground]:
+    """Namespaces of one's own with what the chart makes there; `files` are prefixes that profiles grant."""
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     with cluster.namespace() as hub_namespace, cluster.namespace(**restricted) as namespace:
         catalog = folder / "catalog.yaml"
         catalog.write_text(CATALOG.replace("NAMESPACE", namespace).replace("FILES", json.dumps(files)))
         apply_chart(cluster, folder, hub_namespace, [namespace], catalog.read_text())
         kubeconfig = kubeconfig_of(cluster, folder, hub_namespace, "gateway")
-        with hub_stand_in.running() as hub:
-            hub.admit(TOKEN, "ann", ("data-science",))
-            hub.admit(BOBS_TOKEN, "bob", ("data-science",))
-            gateway = PodsGateway(
-                folder, hub.url, cluster, namespace,
-                "--catalog", str(catalog), "--host", cluster.host, "--driver-url", f"ws://{cluster.host}:{port}",
-                "--backend", "kubernetes", "--kubernetes-config", str(kubeconfig), "--kubernetes-namespace", namespace,
-                "--kubernetes-installation", secrets.token_hex(4), "--start-timeout-seconds", str(PATIENCE_SECONDS),
-            )  # fmt: skip
-            gateway.start_at(port)
-            try:
-                yield gateway
-            finally:
-                gateway.stop()
-                remove_policies(cluster, hub_namespace)
+        try:
+            yield Ground(cluster, namespace, catalog, kubeconfig, secrets.token_hex(4))
+        finally:
+            remove_policies(cluster, hub_namespace)
+
+
+@contextmanager
+def running(cluster: Cluster, folder: Path, port: int, files: tuple[str, ...] = ()) -> Iterator[PodsGateway]:
+    """A gateway on ground of its own, and Ann and Bob of the crew."""
+    with prepared(cluster, folder, files) as ground, hub_stand_in.running() as hub:
+        hub.admit(TOKEN, "ann", ("data-science",))
+        hub.admit(BOBS_TOKEN, "bob", ("data-science",))
+        gateway = PodsGateway(folder, hub.url, cluster, ground.namespace, *ground.options(port))
+        gateway.start_at(port)
+        try:
+            yield gateway
+        finally:
+            gateway.stop()
 
 
 def decoded(secret: dict[str, Any], key: str) -> str:
