@@ -404,6 +404,10 @@ class Batches:
             batch.changed.close()
             self._tasks.spawn(batch, self._backends[batch.backend].let_go(batch.attempt), "let-go")
 
+    def applications(self) -> list[tuple[str, str]]:
+        """(owner, application) of those that run, as far as they are known."""
+        return [(each.owner, each.app_id) for each in list(self.running.values()) if each.app_id is not None]
+
     def give_up(self, batch: LiveBatch, reason: str) -> None:
         """Nobody will ever see how it ends."""
         self._finish(batch, BatchState.DEAD, reason, None)

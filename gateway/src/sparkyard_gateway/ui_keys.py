@@ -44,6 +44,11 @@ def server_name(number: int) -> str:
     return f"spark-ui-of-{number}"
 
 
+def batch_server_name(attempt: int) -> str:
+    """Likewise that of an attempt at a batch, whose numbers are others."""
+    return f"spark-ui-of-attempt-{attempt}"
+
+
 class Authority:
     """Makes certificates of one kind."""
 
@@ -102,9 +107,12 @@ class UiKeys:
 
     def equip(self, folder: Path, number: int) -> tuple[dict[str, str], tuple[Path, ...]]:
         """Write what a driver's Spark UI needs into its folder; returns its settings, and the files."""
+        return self.equip_as(folder, server_name(number))
+
+    def equip_as(self, folder: Path, name: str) -> tuple[dict[str, str], tuple[Path, ...]]:
+        """Likewise for whatever has this name."""
         password = secrets.token_hex(16)
         sealed = BestAvailableEncryption(password.encode())
-        name = server_name(number)
         key, certificate = self._servers.make(name)
         own, trusted = folder / "ui-key.p12", folder / "ui-clients.p12"
         _write_private(own, pkcs12.serialize_key_and_certificates(b"ui", key, certificate, None, sealed))

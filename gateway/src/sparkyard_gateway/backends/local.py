@@ -34,7 +34,7 @@ from sparkyard_gateway.backends.removal import remove
 from sparkyard_gateway.backends.user_names import named
 from sparkyard_gateway.backends.warm_uids import WarmUids
 from sparkyard_gateway.store.models import NOBODY
-from sparkyard_gateway.ui_keys import UiKeys
+from sparkyard_gateway.ui_keys import UiKeys, server_name
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
@@ -119,7 +119,7 @@ class LocalBackend:
         remove(work)
         for each in (work, work / "tmp"):
             each.mkdir(mode=0o700)
-        guard, keys = self._ui_keys.equip(work, number) if self._ui_keys is not None else ({}, ())
+        guard, keys = self._ui_keys.equip_as(work, self._ui_name(number)) if self._ui_keys is not None else ({}, ())
         if identity is not None:
             for each in (*keys, work / "tmp", work):
                 os.lchown(each, identity.uid, identity.gid)
@@ -379,6 +379,9 @@ class LocalBackend:
         """Remove the driver's folder, and its log unless kept."""
         folder = self._work(session_id) if keep_log else self._folder(session_id)
         await asyncio.to_thread(remove, folder)
+
+    def _ui_name(self, number: int) -> str:
+        return server_name(number)
 
     def _folder(self, session_id: int) -> Path:
         return self._dir / str(session_id)

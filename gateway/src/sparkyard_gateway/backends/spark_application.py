@@ -17,11 +17,16 @@ SECONDS = 5.0
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
 
-async def application_at(client: httpx.AsyncClient, port: int) -> Application | None:
-    """The application whose UI listens there; None where it does not answer, or with anything else."""
-    url = f"http://127.0.0.1:{port}"
+async def application_at(client: httpx.AsyncClient, port: int, name: str | None = None) -> Application | None:
+    """The application whose UI listens there; None where it does not answer, or with anything else.
+
+    With a `name`, by TLS, and with no other certificate than one of this name.
+    """
+    url = f"{'http' if name is None else 'https'}://127.0.0.1:{port}"
+    extensions = {} if name is None else {"sni_hostname": name}
+    asked = client.stream("GET", f"{url}/api/v1/applications", extensions=extensions)
     try:
-        async with asyncio.timeout(SECONDS), client.stream("GET", f"{url}/api/v1/applications") as answer:
+        async with asyncio.timeout(SECONDS), asked as answer:
             text = bytearray()
             async for chunk in answer.aiter_bytes():
                 text += chunk
