@@ -223,7 +223,7 @@ class Listening(Protocol):
 
 @runtime_checkable
 class Queues(Protocol):
-    """A backend for batches where what has begun may still wait, and which tells `Batches.attempt_waits` so."""
+    """A backend for batches where what has begun may still wait, and which tells `BatchNews.waits` so."""
 
     def queues(self) -> bool:
         """Whether it does."""
