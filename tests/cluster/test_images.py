@@ -59,7 +59,8 @@ def test_a_notebook_image_has_a_server_and_our_kernels(
 
 def test_the_hub_s_image_has_what_the_chart_s_hub_imports(cluster: using.Cluster, restricted: str) -> None:
     imports = (
-        "import kubespawner, oauthenticator, psycopg, pycurl, sparkyard_hub.configuration, sparkyard_spawner, tornado"
+        "import jupyterhub_idle_culler, kubespawner, oauthenticator, psycopg, pycurl, sparkyard_hub.configuration, "
+        "sparkyard_spawner, tornado"
     )
     printed = said(cluster, restricted, "hub", "sh", "-c", f"python3 -c '{imports}' && jupyterhub --version")
     assert printed.startswith("6.1")

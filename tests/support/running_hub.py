@@ -82,8 +82,9 @@ class Hub:
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log[-3000:]
+        addresses = [f"{self.url}/api/", *([f"{self.public_url}/hub/api/"] if self.public_port else [])]
         try:
-            return httpx.get(f"{self.url}/api/", timeout=2).status_code == 200
+            return all(httpx.get(address, timeout=2).status_code == 200 for address in addresses)
         except httpx.TransportError:
             return False
 

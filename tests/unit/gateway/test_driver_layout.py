@@ -31,17 +31,18 @@ def test_it_imports_the_standard_library_pyspark_and_its_own_folder(path: Path) 
             assert str(node.module).partition(".")[0] in allowed, ast.unparse(node)
 
 
-def test_the_jvms_half_of_scala_is_found_in_a_zip_file_too(tmp_path: Path) -> None:
+def test_what_is_no_python_is_found_in_a_zip_file_too(tmp_path: Path) -> None:
     archive = tmp_path / "driver.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
         for path in DRIVER.glob("*.*"):
             zipped.write(path, path.name)
     code = (
         "import sys, types; package = types.ModuleType('driver'); package.__path__ = [sys.argv[1]]; "
-        "sys.modules['driver'] = package; from driver.scala_repl import shell_source; print(shell_source(), end='')"
+        "sys.modules['driver'] = package; from driver.scala_repl import shell_source; "
+        "from driver.resources import read; print(shell_source() + read('r_shell.R').decode(), end='')"
     )
     ran = subprocess.run([sys.executable, "-c", code, str(archive)], capture_output=True, text=True, check=True)
-    assert ran.stdout == (DRIVER / "scala_shell.scala").read_text()
+    assert ran.stdout == (DRIVER / "scala_shell.scala").read_text() + (DRIVER / "r_shell.R").read_text()
 
 
 def test_pyspark_is_imported_only_while_the_jvm_starts() -> None:
