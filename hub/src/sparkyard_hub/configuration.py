@@ -45,6 +45,8 @@ def configure(c: Config, settings: HubSettings | None = None) -> None:
         _state(c, settings.state_dir)
     if settings.proxy == "traefik":
         _traefik(c, settings)
+    elif "proxy_class" not in c.JupyterHub:
+        c.JupyterHub.proxy_class = "sparkyard_hub.lost_routes.RememberedProxy"
 
 
 def _sign_on(c: Config, settings: HubSettings) -> None:
