@@ -279,7 +279,8 @@ def anas_session(ana: Tenant) -> Iterator[int]:
 
 
 def danas_session(dana: Tenant) -> int:
-    """The session of Dana's notebook."""
+    """The session of Dana's notebook. After a fault the gateway, or the hub that it asks, may be a moment away."""
+    until(lambda: dana.gateway.get("/sessions").status_code == 200, LONG, pause=0.5)
     (found,) = [it["id"] for it in dana.gateway.get("/sessions").json()["sessions"] if it["state"] in ("idle", "busy")]
     number: int = found
     return number
