@@ -279,7 +279,8 @@ def anas_session(ana: Tenant) -> Iterator[int]:
 
 
 def danas_session(dana: Tenant) -> int:
-    """The session of Dana's notebook."""
+    """The session of Dana's notebook. After a fault the gateway, or the hub that it asks, may be a moment away."""
+    until(lambda: dana.gateway.get("/sessions").status_code == 200, LONG, pause=0.5)
     (found,) = [it["id"] for it in dana.gateway.get("/sessions").json()["sessions"] if it["state"] in ("idle", "busy")]
     number: int = found
     return number
@@ -416,12 +417,25 @@ def test_notebook_and_session_go_on_without_the_hub_and_a_login_works_again(
     place.kill(place.pods(component="hub")[0])
 
     ended_well(lab, number, 10)
-    until(place.answers, LONG, pause=0.5)
+    until(place.reached, LONG, pause=0.5)
     enter(visitor, place, "ana")
     expect(visitor.get_by_role("heading", name="Choose a profile")).to_be_visible()
     assert "still kept" in printed(lab, "print('still', mark)")
     (after,) = place.pods(component="singleuser-server")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def test_a_proxy_that_was_lost_leads_everybody_to_their_server_again(
+    lab: Lab, place: Installation, dana: Tenant
+) -> None:
+    session = danas_session(dana)
+    number = begin(lab, 10)
+    place.kill(place.pods(component="proxy")[0])
+
+    ended_well(lab, number, 10)  # the page connects again by itself
+    until(lambda: place.reached("/services/gateway/health/live"), LONG, pause=0.5)
+    assert danas_session(dana) == session
+    assert "still kept" in printed(lab, "print('still', mark)")
 
 
 def test_an_upgrade_keeps_servers_and_sessions(lab: Lab, place: Installation, dana: Tenant, ana: Tenant) -> None:
@@ -467,7 +481,7 @@ def test_a_kubelet_that_is_away_for_a_while_ends_nothing(lab: Lab, place: Instal
     finally:
         kubelet.send_signal(signal.SIGCONT)
     until(lambda: node_is("True"), LONG, pause=1)
-    until(place.answers, LONG, pause=0.5)
+    until(place.reached, LONG, pause=0.5)
 
     ended_well(lab, number, 20)
     assert danas_session(dana) == session

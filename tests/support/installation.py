@@ -125,10 +125,10 @@ class Installation:
             "delete", "pod", where["name"], "-n", where["namespace"], "--grace-period=0", "--force", "--wait=false"
         )
 
-    def answers(self) -> bool:
-        """Whether the hub answers people."""
+    def reached(self, path: str = "/hub/api/") -> bool:
+        """Whether the hub, or what else is behind the proxy, answers people."""
         try:
-            return httpx.get(f"{self.address}/hub/api/", timeout=10).status_code == 200
+            return httpx.get(f"{self.address}{path}", timeout=10).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -111,8 +111,8 @@ def find_failure(lines: Sequence[str], offset: int = 0) -> Failure | None:
     """The last exception in these lines, of which the first has the number `offset`; None where there is none."""
     cut = [line[:LONGEST_LINE] for line in lines]
     # A driver that is told to end takes Spark down with it, and what Spark complains of then is no reason for anything.
-    told = next((number for number, line in enumerate(cut) if _TOLD_TO_END.match(line)), len(cut))
-    found = [each for each in _Reader(cut).blocks() if each.start < told]
+    end_told = next((number for number, line in enumerate(cut) if _TOLD_TO_END.match(line)), len(cut))
+    found = [each for each in _Reader(cut).blocks() if each.start < end_told]
     if not found:
         return None
     # What Spark merely warns of (a retried task, a taken port) is not why something ended, if anything else is there.

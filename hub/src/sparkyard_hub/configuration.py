@@ -47,6 +47,8 @@ def configure(c: Config, settings: HubSettings | None = None) -> None:
         proxies.on_this_machine(c, settings)
     elif settings.proxy == "traefik-redis":
         proxies.in_replicas(c, settings)
+    elif "proxy_class" not in c.JupyterHub:
+        c.JupyterHub.proxy_class = "sparkyard_hub.lost_routes.RememberedProxy"
 
 
 def _sign_on(c: Config, settings: HubSettings) -> None:

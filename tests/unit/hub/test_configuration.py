@@ -84,7 +84,12 @@ def test_between_okta_and_the_demonstration_only_addresses_and_the_client_differ
 def test_a_deployment_keeps_its_own_database_cookies_and_proxy(settings):
     config = Config()
     configure(config, settings(proxy="deployment", state_dir=None))
-    assert not {"db_url", "cookie_secret_file", "proxy_class", "bind_url", "hub_bind_url"} & set(config.JupyterHub)
+    assert not {"db_url", "cookie_secret_file", "bind_url", "hub_bind_url"} & set(config.JupyterHub)
+    # What zero-to-jupyterhub runs, which gets lost routes again; another proxy stays what it is.
+    assert config.JupyterHub.proxy_class == "sparkyard_hub.lost_routes.RememberedProxy"
+    config.JupyterHub.proxy_class = "theirs"
+    configure(config, settings(proxy="deployment", state_dir=None))
+    assert config.JupyterHub.proxy_class == "theirs"
 
 
 def test_what_the_deployment_set_before_stays(settings):
