@@ -80,7 +80,7 @@ class Batches:
         self.live: dict[int, LiveBatch] = {}
         self.running: dict[int, LiveBatch] = {}
         """By attempt: every batch whose end was not seen, also those that were deleted."""
-        self.news = BatchNews(self.running, store)
+        self.news = BatchNews(self.running, store, metrics)
 
     # Who may see what
 
@@ -219,7 +219,7 @@ class Batches:
         try:
             handle = await self._backends[batch.backend].prepare(batch_order(batch, self._settings))
         except BackendError as error:
-            self._finish(batch, BatchState.ERROR, str(error), None)
+            self.news.over(batch, BatchState.ERROR, str(error))
             return False
         finally:
             batch.launching = False
@@ -286,44 +286,10 @@ class Batches:
         if batch.ending and state is not BatchState.SUCCESS:
             state, reason = BatchState.KILLED, batch.reason or reason
         written = asyncio.Event()
-        if self._finish(batch, state, reason, end.code, written.set):
+        if self.news.over(batch, state, reason, end.code, written.set):
             # What the backend still has of it is all that tells how it ended until that is written down.
             await written.wait()
         await self._clean_up(batch)
-
-    def _finish(
-        self,
-        batch: LiveBatch,
-        state: BatchState,
-        reason: str | None,
-        code: int | None,
-        written: Callable[[], None] | None = None,
-    ) -> bool:
-        """Nothing of it runs any more. Returns whether that is news, which is written with the next commit."""
-        if batch.ended.is_set() or batch.moved:
-            return False
-        now = now_ms()
-        batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now
-        batch.phase = None
-        batch.ended.set()
-        batch.changed.fire()
-        self.running.pop(batch.attempt, None)
-        detail = {"state": state, "code": code, "reason": reason or "", "app_id": batch.app_id or ""}
-        self._store.update_soon(
-            batch.id,
-            state=state,
-            reason=reason,
-            ended_at=now,
-            attempt=batch.attempt,
-            attempted={"exit_code": code, "reason": reason, "ended_at": now},
-            event=BatchEvent(at=now, batch_id=batch.id, event="ended", detail=detail),
-            written=written,
-        )
-        self._metrics.batches_ended.labels(batch.profile, state).inc()
-        if batch.started_at is not None:
-            self._metrics.batch_seconds.observe(max(0, now - batch.started_at) / 1000)
-        log.info("batch_ended", batch=batch.id, user=batch.owner, state=state, code=code, reason=reason)
-        return True
 
     async def _clean_up(self, batch: LiveBatch) -> None:
         backend = self._backends[batch.backend]
@@ -355,7 +321,7 @@ class Batches:
                 await asyncio.wait_for(batch.ended.wait(), LAST_WORD_SECONDS)
             if not batch.ended.is_set():
                 await self._after_end(batch, await backend.end_of(batch.attempt))
-        self._finish(batch, BatchState.KILLED, batch.reason, None)
+        self.news.over(batch, BatchState.KILLED, batch.reason)
         await self._clean_up(batch)
 
     async def delete(self, batch: LiveBatch) -> None:
@@ -395,7 +361,7 @@ class Batches:
 
     def give_up(self, batch: LiveBatch, reason: str) -> None:
         """Nobody will ever see how it ends."""
-        self._finish(batch, BatchState.DEAD, reason, None)
+        self.news.over(batch, BatchState.DEAD, reason)
 
     async def log_page(self, batch: LiveBatch, first: int, size: int) -> tuple[int, int, list[str]]:
         """A page of the log of its last attempt."""

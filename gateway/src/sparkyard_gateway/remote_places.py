@@ -120,7 +120,7 @@ def cluster_batches(
         PodObjects(there, terms, ui_keys),
         PodUis(ui_keys),
         batches.attempt_ended,
-        batches.attempt_waits,
+        batches.news.waits,
         store.may_run,
     )
 

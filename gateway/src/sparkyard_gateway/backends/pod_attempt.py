@@ -47,6 +47,13 @@ class Attempt:
         """What the attempt's row keeps."""
         return {"namespace": self.namespace, "pod": self.pod, "uid": self.uid}
 
+    async def look_away(self) -> None:
+        """Follow its log no more, nor what is being settled."""
+        if self.settling is not None and self.settling is not asyncio.current_task():
+            self.settling.cancel()
+            await asyncio.wait({self.settling})
+        await self.kept.stop()
+
 
 def ended(held: Attempt, pod: Object | None, *, gone: bool) -> AttemptEnd:
     """How an attempt ended whose pod is over, or gone and was last seen so."""
