@@ -16,8 +16,9 @@ from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Room, check_batches_run, duplicate
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Handle, Queues
+from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Queues
 from sparkyard_gateway.batch_applications import look_for_application, note
+from sparkyard_gateway.batch_news import BatchNews
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import Misdirected, Rejected, StoreUnavailable
@@ -25,6 +26,7 @@ from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key, check_name
 from sparkyard_gateway.orders import batch_order, granted
+from sparkyard_gateway.places import check_place
 from sparkyard_gateway.starts import Starts
 from sparkyard_gateway.states import BatchState
 from sparkyard_gateway.store.batch_models import BatchEvent, NewBatch
@@ -78,6 +80,7 @@ class Batches:
         self.live: dict[int, LiveBatch] = {}
         self.running: dict[int, LiveBatch] = {}
         """By attempt: every batch whose end was not seen, also those that were deleted."""
+        self.news = BatchNews(self.running, store)
 
     # Who may see what
 
@@ -143,10 +146,7 @@ class Batches:
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
-        if self._settings.backend == "livy":
-            policy.check_upstream(spec, caller.name, self._settings.livy_homes, batch=True)
-        elif self._settings.backend != "local" or self._settings.homes_dir is None:
-            policy.check_homes(spec)
+        check_place(self._settings, caller, spec, batch=True)
         return spec
 
     async def _of_key(self, caller: Caller, key: str) -> LiveBatch | None:
@@ -204,7 +204,7 @@ class Batches:
                 return
             backend, handle = self._backends[batch.backend], batch.handle
             if not isinstance(backend, Queues):
-                self.attempt_waits(batch.attempt, None)
+                self.news.waits(batch.attempt, None)
             await backend.begin(batch.attempt)
             self._tasks.spawn(batch, look_for_application(batch, backend, self._store), "application-of")
             await batch.changed.wait_until(
@@ -257,33 +257,6 @@ class Batches:
             batch.changed.fire()
         if batch.app_id is None:
             await look_for_application(batch, self._backends[batch.backend], self._store)
-
-    def attempt_waits(self, attempt: int, phase: str | None) -> None:
-        """What an attempt that has begun waits for; None: it runs."""
-        batch = self.running.get(attempt)
-        if batch is None or batch.state is not BatchState.STARTING:
-            return
-        if phase is not None:
-            if batch.phase != phase:
-                batch.say(phase)
-            return
-        now = now_ms()
-        batch.state, batch.started_at = BatchState.RUNNING, now
-        batch.say(None)
-        self._store.update_soon(
-            batch.id,
-            state=batch.state,
-            attempt=batch.attempt,
-            attempted={"started_at": now},
-            event=BatchEvent(at=now, batch_id=batch.id, event="started"),
-        )
-
-    def attempt_known(self, attempt: int, handle: Handle) -> None:
-        """By what it is found again, now that more of that is known."""
-        batch = self.running.get(attempt)
-        if batch is not None and batch.handle is not None:
-            batch.handle.update(handle)
-            self._store.update_soon(batch.id, attempt=attempt, attempted={"handle": dict(batch.handle)})
 
     # Its end
 
@@ -415,6 +388,10 @@ class Batches:
             batch.moved = True
             batch.changed.close()
             self._tasks.spawn(batch, self._backends[batch.backend].let_go(batch.attempt), "let-go")
+
+    def applications(self) -> list[tuple[str, str]]:
+        """(owner, application) of those that run, as far as they are known."""
+        return [(each.owner, each.app_id) for each in list(self.running.values()) if each.app_id is not None]
 
     def give_up(self, batch: LiveBatch, reason: str) -> None:
         """Nobody will ever see how it ends."""

@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from sparkyard_gateway.authorities import guarded
 from sparkyard_gateway.backends.submission import Images
 
 ENVIRONMENT_PREFIX = "SPARKYARD_GATEWAY_"
@@ -344,7 +345,7 @@ class Settings(BaseSettings):
             if self.livy_url is None:
                 raise ValueError("backend livy needs livy_url, the address of the upstream Livy")
             host = f"[{self.host}]" if ":" in self.host else self.host
-            if not _guarded(self.driver_url or f"ws://{host}"):
+            if not guarded(self.driver_url or f"ws://{host}"):
                 raise ValueError(
                     "backend livy needs driver_url, by which drivers on the cluster reach this gateway, and it must "
                     "begin with wss://, as it carries tokens and results (ws:// only to this machine itself)"
@@ -374,17 +375,6 @@ class Settings(BaseSettings):
     def batches_dir(self) -> Path:
         """Where each attempt at a batch has a folder named by its id."""
         return self.state_dir.absolute() / "batches"
-
-
-def _guarded(url: str) -> bool:
-    """Whether nobody on the way can read what goes to that address."""
-    parts = urlsplit(url)
-    if parts.scheme == "wss":
-        return bool(parts.hostname)
-    try:
-        return parts.scheme == "ws" and ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.scheme == "ws" and parts.hostname == "localhost"
 
 
 def reference() -> str:

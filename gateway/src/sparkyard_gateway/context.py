@@ -233,6 +233,8 @@ def build(settings: Settings) -> Gateway:
         java_home=settings.local_java_home,
         fences=_fences(settings, settings.batches_dir),
         program=(settings.driver_program or DRIVER_PROGRAM).absolute(),
+        event_logs=event_logs if settings.event_logs else None,
+        ui_keys=ui_keys,
     )
     batch_backends.update(
         livy=remote_places.upstream_batches(settings, upstream_terms, batches),
@@ -256,7 +258,7 @@ def build(settings: Settings) -> Gateway:
     sessions.recall = Journals(backends, drivers).recall
     membership = None if is_sqlite(database.url) else Membership(settings, GatewayRows(database), database)
     reconciler = Reconciler(settings, store, sessions, backends, identities, membership)
-    reconciler.chores.append(history.tidy)
+    reconciler.chores.append(lambda living: history.tidy(living, batches.applications()))
     pool = Pool(settings, store, sessions, catalog, metrics, local, event_logs, memory.available)
     sessions.warm = pool
     readings.register(metrics, sessions, batches, store, catalog, pool)
@@ -275,7 +277,7 @@ def build(settings: Settings) -> Gateway:
         pool.suspended = drivers.suspended
         rows = GatewayRows(database)
         held = SessionHolding(rows, sessions, settings.prefix)
-        forwarding = Forwarding(settings, membership, identities, (held, BatchHolding(rows, batches)))
+        forwarding = Forwarding(settings, membership, identities, (held, BatchHolding(rows, batches, settings.prefix)))
         elsewhere = Elsewhere(membership.name, forwarding.listing, held, overview)
     return Gateway(
         settings=settings,
@@ -305,7 +307,18 @@ def build(settings: Settings) -> Gateway:
         forwarding=forwarding,
         elsewhere=elsewhere,
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
-        spark_ui=SparkUi(records, identities, backends, history, secret, ui_keys) if secret else None,
+        spark_ui=SparkUi(
+            records=records,
+            batches=batches,
+            identities=identities,
+            backends=backends,
+            batch_backends=batch_backends,
+            history=history,
+            secret=secret,
+            keys=ui_keys,
+        )
+        if secret
+        else None,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import structlog
 
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.backends.base import Backend
+from sparkyard_gateway.backends.base import Backend, Ended
 from sparkyard_gateway.backends.driver_log import DriverLog, Matches, Piece
 from sparkyard_gateway.errors import TooMany
 from sparkyard_gateway.failures import Failure, find_failure
@@ -33,6 +33,8 @@ PIECE_BYTES = 256 * 1024
 FAILURE_LINES = 5000
 """How many of the last lines are searched for an exception."""
 LAST_WORDS_LINES = 60
+LAST_LINES = 5
+"""How many lines of a dead driver's log a statement that died with it shows."""
 MOST_MATCHES = 1000
 FOLLOWERS_OF_ONE = 20
 FOLLOWERS = 500
@@ -107,6 +109,16 @@ class DriverLogs:
     async def failure(self, session: LiveSession) -> Failure | None:
         """The last exception in the log."""
         return (await self._last_failure(session))[1]
+
+    def with_last_line(self, session: LiveSession, ended: Ended) -> str:
+        """Why a driver ended, with the last line of its log where that may say more."""
+        words = [] if ended.explained else self.last_lines(session)
+        return f"{ended.reason} Its last line: {words[-1][:500]}" if words else ended.reason
+
+    def last_lines(self, session: LiveSession) -> list[str]:
+        """The last lines of a driver that is gone."""
+        lines = map(str.strip, self._backends[session.backend].log_tail(session.id, LAST_LINES))
+        return [line for line in lines if line not in {"", "stdout:", "stderr:"}]
 
     async def last_words(self, session: LiveSession) -> Failure | None:
         """The exception with which the log ends; one that much has followed since did not end the driver."""

@@ -3,7 +3,7 @@
 Around the application, so that no route knows of other gateways:
 
     /sessions/{id or name}..., /batches/{id or name}...      answered here, or by the owner; asked again where it dies
-    /spark-ui/{id}..., /ui/sessions/{id}..., /driver/v1/{id}/bootstrap      likewise
+    /spark-ui/{id}..., /spark-ui/batches/{id}..., /ui/sessions/{id}..., /driver/v1/{id}/bootstrap      likewise
     GET /sessions, GET /batches      one's own and the others', put together
     POST /sessions, POST /batches    here; with an Idempotency-Key that another gateway knows, what that one made
 
@@ -44,9 +44,9 @@ from sparkyard_gateway.replay import Captured, Replay
 from sparkyard_gateway.store.gateways import GatewayRecord
 
 _OF_ONE = re.compile(
-    r"/(?P<area>sessions|batches|spark-ui|ui/sessions|driver/v1)/(?P<reference>[^/]+)(?P<after>(?:/.*)?)"
+    r"/(?P<area>sessions|batches|spark-ui/batches|spark-ui|ui/sessions|driver/v1)/(?P<reference>[^/]+)(?P<after>(?:/.*)?)"
 )
-_HOLDING = {"sessions": 0, "spark-ui": 0, "ui/sessions": 0, "driver/v1": 0, "batches": 1}
+_HOLDING = {"sessions": 0, "spark-ui": 0, "ui/sessions": 0, "driver/v1": 0, "batches": 1, "spark-ui/batches": 1}
 _API = frozenset({"sessions", "batches"})
 PAUSE_SECONDS = 0.2
 HERE_SECONDS = 5.0

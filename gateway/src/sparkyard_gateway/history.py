@@ -1,4 +1,4 @@
-"""The Spark UI of a session that has ended: its page of the history server, at the address the UI had.
+"""The Spark UI of a session or batch that has ended: its page of the history server, at the address the UI had.
 
 A history server shows all applications of one user. Whoever may see a session sees that application and nothing else:
 which paths of the server are reached through a session's address is decided here.
@@ -6,7 +6,7 @@ which paths of the server are reached through a session's address is decided her
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.history_servers import HistoryServer, HistoryServers
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import NoHistory, NoSuchRoute, Unavailable
-from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.store.gateways import Living
+from sparkyard_gateway.subjects import Subject
 
 SHOWN_SECONDS = 30.0
 """How long a server that runs may take until it has read a log: it looks for new ones every other second."""
@@ -28,27 +28,27 @@ _OF_THE_SERVER = re.compile(r"static/[\w./-]+|api/v1/version", re.ASCII)
 
 
 class History:
-    """Finds the history server for a session, and keeps event logs in bounds."""
+    """Finds the history server for an application, and keeps event logs in bounds."""
 
     def __init__(self, settings: Settings, logs: EventLogs, servers: HistoryServers) -> None:
         self._settings = settings
         self._logs = logs
         self._servers = servers
 
-    def kept(self, session: LiveSession) -> bool:
-        """Whether there is a history of this session to show."""
-        return session.backend == "local" and self._logs.has(session.owner, session.app_id)
+    def kept(self, subject: Subject) -> bool:
+        """Whether there is a history of it to show."""
+        return subject.backend == "local" and self._logs.has(subject.owner, subject.app_id)
 
     @asynccontextmanager
-    async def server_of(self, session: LiveSession) -> AsyncIterator[HistoryServer]:
-        """The server that shows this session's application, while it is asked. Raises NoHistory and Unavailable."""
-        application = session.app_id or ""
-        if not await asyncio.to_thread(self.kept, session):
+    async def server_of(self, subject: Subject) -> AsyncIterator[HistoryServer]:
+        """The server that shows its application, while it is asked. Raises NoHistory and Unavailable."""
+        application = subject.app_id or ""
+        if not await asyncio.to_thread(self.kept, subject):
             raise NoHistory
-        python, spark = session.spec.get("python"), session.spec.get("spark_home")
+        python, spark = subject.spec.get("python"), subject.spec.get("spark_home")
         try:
             server = await self._servers.server_for(
-                session.owner, Path(python) if python else None, Path(spark) if spark else None
+                subject.owner, Path(python) if python else None, Path(spark) if spark else None
             )
         except BackendError as error:
             raise Unavailable(str(error)) from error
@@ -76,13 +76,15 @@ class History:
                 raise NoHistory
             await asyncio.sleep(LOOK_SECONDS)
 
-    def tidy(self, living: Living) -> None:
-        """Remove event logs that are old or too many."""
+    def tidy(self, living: Living, batches: Iterable[tuple[str, str]] = ()) -> None:
+        """Remove event logs that are old or too many. `batches` are applications of running ones, with their owners."""
         running: dict[str, set[str]] = {}
         for number, owner, application in living.applications:
             # One that was warm writes into a folder of its own.
             for folder in (self._logs.folder_of(owner), self._logs.warm_folder(number)):
                 running.setdefault(folder.name, set()).add(application)
+        for owner, application in batches:
+            running.setdefault(self._logs.folder_of(owner).name, set()).add(application)
         self._logs.tidy(
             self._settings.event_log_limit_bytes,
             self._settings.log_retention_seconds,

@@ -82,9 +82,10 @@ class BatchHolding:
 
     word = "batches"
 
-    def __init__(self, rows: GatewayRows, known: Batches) -> None:
+    def __init__(self, rows: GatewayRows, known: Batches, prefix: str) -> None:
         self._rows = rows
         self._known = known
+        self._prefix = prefix
 
     @property
     def live(self) -> Mapping[int, LiveBatch]:
@@ -105,4 +106,4 @@ class BatchHolding:
 
     def answer(self, held: LiveBatch) -> dict[str, Any]:
         """As clients get it."""
-        return batch_answer(held, []).model_dump(mode="json", by_alias=True)
+        return batch_answer(held, [], self._prefix).model_dump(mode="json", by_alias=True)

@@ -70,8 +70,8 @@ def upstream_batches(settings: Settings, terms: Terms, batches: Batches) -> Livy
         terms,
         settings.batches_dir,
         batches.attempt_ended,
-        batches.attempt_waits,
-        batches.attempt_known,
+        batches.news.waits,
+        batches.news.known,
         poll_seconds=settings.livy_poll_seconds,
     )
 
@@ -120,7 +120,7 @@ def cluster_batches(
         PodObjects(there, terms, ui_keys),
         PodUis(ui_keys),
         batches.attempt_ended,
-        batches.attempt_waits,
+        batches.news.waits,
         store.may_run,
     )
 

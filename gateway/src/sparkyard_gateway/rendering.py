@@ -10,6 +10,7 @@ from typing import Any
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.states import SessionState
+from sparkyard_gateway.subjects import BATCHES
 from sparkyard_gateway.wire import AppInfo, BatchAnswer, SessionAnswer
 
 LOG_LINES = 10
@@ -102,8 +103,11 @@ def session_answer(session: LiveSession, log: list[str], prefix: str) -> Session
     )
 
 
-def batch_answer(batch: LiveBatch, log: list[str]) -> BatchAnswer:
-    """A batch as its owner sees it."""
+def batch_answer(batch: LiveBatch, log: list[str], prefix: str) -> BatchAnswer:
+    """A batch as its owner sees it. `prefix` is the public path of this gateway."""
+    ui = batch.spark_ui
+    if ui is not None and batch.backend in ("local", "kubernetes"):
+        ui = f"{prefix}/spark-ui/{BATCHES}{batch.id}/"
     return BatchAnswer(
         id=batch.id,
         name=batch.name,
@@ -111,7 +115,7 @@ def batch_answer(batch: LiveBatch, log: list[str]) -> BatchAnswer:
         proxy_user=batch.owner,
         state=batch.state,
         app_id=batch.app_id,
-        app_info=AppInfo(),
+        app_info=AppInfo(spark_ui_url=ui),
         log=log,
         profile=batch.profile,
         driver_image=batch.spec.get("driver_image"),

@@ -28,6 +28,7 @@ from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
+from sparkyard_gateway.places import check_place
 from sparkyard_gateway.starts import LAUNCHING, Starts, launched, too_late
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import NOBODY, Event, NewSession
@@ -38,8 +39,6 @@ from sparkyard_gateway.wire import SessionRequest
 
 DELETE_WAIT_SECONDS = 0.25
 """How long a DELETE waits to see the driver gone; what remains goes on behind it."""
-LAST_WORDS = 5
-"""How many lines of a dead driver's log a statement that died with it shows."""
 HANG_UP_SECONDS = 2.0
 """How long after a driver's end its last messages may still be read from its connection."""
 
@@ -76,7 +75,7 @@ class Sessions:
         self.shared = False
         self.gateways: Callable[[], list[str]] = list
         self.until_held: Callable[[], Awaitable[None]] = _at_once
-        self.recall: Callable[[LiveSession], Awaitable[None]] = _nothing
+        self.recall: Callable[[LiveSession], Awaitable[None]] | None = None
         """Hears what a driver that is gone had to say; set where the parts are wired."""
         self.driver_url = settings.driver_url or f"ws://{settings.host}:{settings.port}"
 
@@ -165,9 +164,8 @@ class Sessions:
         """
         # On a thread: a catalog that has just been edited is read and checked anew.
         await asyncio.to_thread(self._catalog.refresh)
-        spec = policy.decide(self._catalog.catalog, caller, request, homes=self._settings.backend != "kubernetes")
-        if self._settings.backend == "livy":
-            policy.check_upstream(spec, caller.name, self._settings.livy_homes, batch=False)
+        spec = policy.decide(self._catalog.catalog, caller, request)
+        check_place(self._settings, caller, spec)
         return spec
 
     async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
@@ -270,7 +268,8 @@ class Sessions:
     async def _after_end(self, session: LiveSession, ended: Ended) -> None:
         # Its last words may still be on the way to us.
         await session.changed.wait_until(lambda: session.line is None, HANG_UP_SECONDS)
-        await self.recall(session)
+        if self.recall is not None:
+            await self.recall(session)
         expected = session.state is SessionState.SHUTTING_DOWN or session.ended.is_set()
         self._finish(session, ended, None if expected else await self._logs.last_words(session))
         await self._forget(session.id, session.backend)
@@ -285,7 +284,7 @@ class Sessions:
             return
         if session.state is not SessionState.SHUTTING_DOWN:
             told = None if ended.decisive else session.reason
-            reason = told or (ended.reason if failure else self._with_last_words(session, ended))
+            reason = told or (ended.reason if failure else self._logs.with_last_line(session, ended))
             session.reason = with_exception(reason, None if ended.decisive else failure)
             # What the backend saw, not the driver's own words: these may be anything its user wrote.
             log.warning("session_died", session=session.id, user=session.owner, reason=ended.reason)
@@ -300,7 +299,7 @@ class Sessions:
         session.ended_at, session.gone_at = now_ms(), steady_ms()
         for statement in session.statements.values():
             if not statement.state.final:
-                self.fail_statement(session, statement, session.reason or ended.reason, self._last_words(session))
+                self.fail_statement(session, statement, session.reason or ended.reason, self._logs.last_lines(session))
         session.ended.set()
         session.changed.fire()
         self._store.update_session_soon(
@@ -312,14 +311,6 @@ class Sessions:
                 at=session.ended_at, session_id=session.id, event="ended", detail={"reason": session.reason or ""}
             ),
         )
-
-    def _with_last_words(self, session: LiveSession, ended: Ended) -> str:
-        words = [] if ended.explained else self._last_words(session)
-        return f"{ended.reason} Its last line: {words[-1][:500]}" if words else ended.reason
-
-    def _last_words(self, session: LiveSession) -> list[str]:
-        lines = map(str.strip, self._backends[session.backend].log_tail(session.id, LAST_WORDS))
-        return [line for line in lines if line not in {"", "stdout:", "stderr:"}]
 
     def fail_statement(
         self, session: LiveSession, statement: LiveStatement, reason: str, last_words: Sequence[str] = ()
@@ -404,7 +395,3 @@ class Sessions:
 
 async def _at_once() -> None:
     """With one gateway there is no doubt."""
-
-
-async def _nothing(_session: LiveSession) -> None:
-    """There is nobody to ask."""

@@ -1,4 +1,4 @@
-"""The Spark UI of a session, seen through the gateway by its owner and nobody else.
+"""The Spark UI of a session or batch, seen through the gateway by its owner and nobody else.
 
 A Spark UI shows what its user's code made it show, scripts included, and it is served from the hub's own host. So its
 pages run in a sandbox without an origin: their scripts can read no cookie, call no API of the hub, and act for nobody.
@@ -7,14 +7,15 @@ browser gets when it arrives with its login:
 
     /spark-ui/12/stages/            the login is checked, and the browser sent on to
     /spark-ui/12/~PASS/stages/      which is proxied
+    /spark-ui/batches/12/...        likewise of a batch, whose numbers are others
 
-A pass is sealed. It names the session, is bound to the browser (its user agent and address) and good for an hour; it
-holds the token of the login, about which the hub is asked as about any other, so that who may look, and as what, is
-decided anew with each request. A page that is *opened* (rather than fetched by another) needs the login as well, so
-that a copied address is worth nothing in another browser. And the login alone opens nothing to a script: a notebook's
-page, which shares this host, could else read with its reader's login what its own code must not.
+A pass is sealed. It names the session or batch, is bound to the browser (its user agent and address) and good for an
+hour; it holds the token of the login, about which the hub is asked as about any other, so that who may look, and as
+what, is decided anew with each request. A page that is *opened* (rather than fetched by another) needs the login as
+well, so that a copied address is worth nothing in another browser. And the login alone opens nothing to a script: a
+notebook's page, which shares this host, could else read with its reader's login what its own code must not.
 
-When the session has ended, the same address leads to its page of Spark's history server.
+When it has ended, the same address leads to its page of Spark's history server.
 """
 
 import hashlib
@@ -27,13 +28,14 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from sparkyard_gateway.auth import Caller, Identities
-from sparkyard_gateway.backends.base import Backend
+from sparkyard_gateway.backends.base import Backend, BatchBackend
+from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.errors import Forbidden, NoHistory, SessionNotFound, Unauthenticated
 from sparkyard_gateway.history import History, path_of
-from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.records import Records
 from sparkyard_gateway.sealing import Seal
-from sparkyard_gateway.ui_keys import UiKeys, server_name
+from sparkyard_gateway.subjects import BATCHES, Subject, of_batch, of_session
+from sparkyard_gateway.ui_keys import UiKeys
 
 PASS_SECONDS = 3600
 CHECK_SECONDS = 5.0
@@ -83,14 +85,19 @@ class SparkUi:
 
     def __init__(
         self,
+        *,
         records: Records,
+        batches: Batches,
         identities: Identities,
         backends: Mapping[str, Backend],
+        batch_backends: Mapping[str, BatchBackend],
         history: History,
         secret: str,
         keys: UiKeys,
     ) -> None:
         self._records = records
+        self._batches = batches
+        self._batch_backends = batch_backends
         self._identities = identities
         self._backends = backends
         self._history = history
@@ -103,46 +110,60 @@ class SparkUi:
             # Where drivers share a network with other users' code, they let only this gateway look (`ui_keys`).
             verify=keys.context(),
         )
-        self._checked: dict[int, tuple[float, str]] = {}
+        self._checked: dict[tuple[str, int], tuple[float, str]] = {}
 
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
 
+    async def find(self, caller: Caller, area: str, reference: str) -> Subject:
+        """The session, or in its area the batch, of this id or name, if the caller may see it.
+
+        Raises SessionNotFound.
+        """
+        if area == BATCHES:
+            batch = self._batches.find(caller, reference)
+            return of_batch(batch, self._batch_backends[batch.backend])
+        session = await self._records.find(caller, reference)
+        return of_session(session, self._backends[session.backend])
+
     # Passes
 
-    def issue(self, session: LiveSession, token: str, browser: str) -> str:
+    def issue(self, subject: Subject, token: str, browser: str) -> str:
         """A pass for the browser of who logged in with this token."""
-        return self._passes.seal(PASS_SECONDS, session=session.id, token=token, browser=_digest(browser))
+        content = {"area": subject.area, "id": subject.id, "token": token, "browser": _digest(browser)}
+        return self._passes.seal(PASS_SECONDS, **content)
 
-    async def admit(self, text: str, reference: str, browser: str) -> tuple[LiveSession, Caller] | None:
-        """The session and user of a pass; None where it is not one for this session and browser.
+    async def admit(self, text: str, area: str, reference: str, browser: str) -> tuple[Subject, Caller] | None:
+        """Whose page a pass is for, and whose pass; None where it is not one for this address and browser.
 
-        Raises SessionNotFound where the user may not see the session any more, and HubUnreachable.
+        Raises SessionNotFound where the user may not see it any more, and HubUnreachable.
         """
         content = self._passes.open(text)
-        if content is None or str(content["session"]) != reference or content["browser"] != _digest(browser):
+        if content is None or content.get("area") != area or content["browser"] != _digest(browser):
+            return None
+        if str(content["id"]) != reference:
             return None
         try:
             caller = await self._identities.caller(str(content["token"]))
         except (Unauthenticated, Forbidden):
             return None
-        return await self._records.find(caller, reference), caller
+        return await self.find(caller, area, reference), caller
 
     # Proxying
 
-    async def fetch(self, session: LiveSession, base: str, path: str, query: str, headers: Mapping[str, str]) -> Page:
-        """Get a page from the session's Spark UI; `base` is the path that its links shall begin with."""
-        if session.state.active:
-            upstream = await self._upstream(session)
-            extensions = {"sni_hostname": server_name(session.id)}
+    async def fetch(self, subject: Subject, base: str, path: str, query: str, headers: Mapping[str, str]) -> Page:
+        """Get a page from its Spark UI; `base` is the path that its links shall begin with."""
+        if subject.active:
+            upstream = await self._upstream(subject)
+            extensions = {"sni_hostname": subject.certified}
             return await self._passed_on(self._client, upstream, base, path, query, headers, extensions)
-        if not self._history.kept(session):
+        if not self._history.kept(subject):
             raise NoHistory
-        own = path_of(session.app_id or "", path)
+        own = path_of(subject.app_id or "", path)
         if own is None:
-            return Page(302, {"location": f"{base}/history/{session.app_id}/{quote(path)}{query and '?'}{query}"}, b"")
-        async with self._history.server_of(session) as server:
+            return Page(302, {"location": f"{base}/history/{subject.app_id}/{quote(path)}{query and '?'}{query}"}, b"")
+        async with self._history.server_of(subject) as server:
             return await self._passed_on(server.client, server.url, base, own, query, headers, {})
 
     async def _passed_on(
@@ -179,28 +200,28 @@ class SparkUi:
             return Page(answer.status_code, passed, _HEAD.sub(lambda found: found[0] + STORAGE, content, count=1))
         return Page(answer.status_code, passed, stream=_body(answer))
 
-    async def _upstream(self, session: LiveSession) -> str:
+    async def _upstream(self, subject: Subject) -> str:
         """Where the UI listens: what the driver said, if that is a port of the driver's own on this machine.
 
         A driver runs its user's code, which could name another user's port: so the backend is asked whose it is.
         """
-        said = session.spark_ui
-        if said is None or not session.state.active:
-            raise SessionNotFound(str(session.id))
-        known = self._checked.get(session.id)
+        said = subject.spark_ui
+        if said is None or not subject.active:
+            raise SessionNotFound(str(subject.id))
+        place = subject.area, subject.id
+        known = self._checked.get(place)
         if known is not None and known[1] == said and known[0] > time.monotonic():
             return said
         parts = urlsplit(said)
-        backend = self._backends[session.backend]
         if (
             parts.scheme not in {"http", "https"}
             or parts.port is None
-            or not await backend.listens(session.id, session.handle, parts.hostname or "", parts.port)
+            or not await subject.listens(parts.hostname or "", parts.port)
         ):
-            raise SessionNotFound(str(session.id))
+            raise SessionNotFound(str(subject.id))
         upstream = f"{parts.scheme}://{parts.hostname}:{parts.port}"
-        self._checked = {number: entry for number, entry in self._checked.items() if entry[0] > time.monotonic()}
-        self._checked[session.id] = (time.monotonic() + CHECK_SECONDS, upstream)
+        self._checked = {each: entry for each, entry in self._checked.items() if entry[0] > time.monotonic()}
+        self._checked[place] = (time.monotonic() + CHECK_SECONDS, upstream)
         return upstream
 
 

@@ -19,7 +19,6 @@ import hmac
 import os
 import secrets
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -45,9 +44,9 @@ def server_name(number: int) -> str:
     return f"spark-ui-of-{number}"
 
 
-def attempt_server_name(number: int) -> str:
-    """What that of an attempt at a batch says."""
-    return f"spark-ui-of-attempt-{number}"
+def batch_server_name(attempt: int) -> str:
+    """Likewise that of an attempt at a batch, whose numbers are others."""
+    return f"spark-ui-of-attempt-{attempt}"
 
 
 class Authority:
@@ -106,13 +105,14 @@ class UiKeys:
             os.close(descriptor)
         return context
 
-    def equip(
-        self, folder: Path, number: int, named: Callable[[int], str] = server_name
-    ) -> tuple[dict[str, str], tuple[Path, ...]]:
+    def equip(self, folder: Path, number: int) -> tuple[dict[str, str], tuple[Path, ...]]:
         """Write what a driver's Spark UI needs into its folder; returns its settings, and the files."""
+        return self.equip_as(folder, server_name(number))
+
+    def equip_as(self, folder: Path, name: str) -> tuple[dict[str, str], tuple[Path, ...]]:
+        """Likewise for whatever has this name."""
         password = secrets.token_hex(16)
         sealed = BestAvailableEncryption(password.encode())
-        name = named(number)
         key, certificate = self._servers.make(name)
         own, trusted = folder / "ui-key.p12", folder / "ui-clients.p12"
         _write_private(own, pkcs12.serialize_key_and_certificates(b"ui", key, certificate, None, sealed))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sparkyard_gateway.backends import livy_batches
+from sparkyard_gateway.backends import livy_batches, upstream_rounds
 from sparkyard_gateway.backends.base import AttemptEnd, BatchOrder, Handle
 from sparkyard_gateway.backends.livy_batches import LivyBatches
 from sparkyard_gateway.backends.livy_ends import FORGOTTEN, NOT_IN_YOUR_NAME, end_of
@@ -118,9 +118,11 @@ def order() -> BatchOrder:
 
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
-    for name, seconds in {"TICK_SECONDS": 0.01, "FIRST_PAUSE": 0.02, "LONGEST_AWAY": 0.1, "FORGOTTEN_SECONDS": 0.2,
-                          "SETTLE_SECONDS": 0.2, "FRESH_SECONDS": 0.0}.items():  # fmt: skip
+    for name, seconds in {"FIRST_PAUSE": 0.02, "FORGOTTEN_SECONDS": 0.2, "SETTLE_SECONDS": 0.2,
+                          "FRESH_SECONDS": 0.0}.items():  # fmt: skip
         monkeypatch.setattr(livy_batches, name, seconds)
+    for name, seconds in {"TICK_SECONDS": 0.01, "FIRST_AWAY": 0.02, "LONGEST_AWAY": 0.1}.items():
+        monkeypatch.setattr(upstream_rounds, name, seconds)
     made = Here(tmp_path)
     yield made
     await made.backend.close()

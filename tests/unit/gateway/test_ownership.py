@@ -44,6 +44,7 @@ ROUTES = {
     ("GET", "/metrics/ping"): For.ANYBODY,
     ("GET", "/oauth_callback"): For.ANYBODY,
     ("OPTIONS", "/spark-ui/{session}/~{text}/{path:path}"): For.ANYBODY,
+    ("OPTIONS", "/spark-ui/batches/{session}/~{text}/{path:path}"): For.ANYBODY,
     ("GET", "/sessions"): For.CALLER,
     ("GET", "/sessions/"): For.CALLER,
     ("POST", "/sessions"): For.CALLER,
@@ -103,6 +104,8 @@ ROUTES = {
     ("GET", "/spark-ui/{session}"): For.BROWSER,
     ("GET", "/spark-ui/{session}/{path:path}"): For.BROWSER,
     ("GET", "/spark-ui/{session}/~{text}/{path:path}"): For.BROWSER,
+    ("GET", "/spark-ui/batches/{session}/{path:path}"): For.BROWSER,
+    ("GET", "/spark-ui/batches/{session}/~{text}/{path:path}"): For.BROWSER,
     ("WEBSOCKET", "/driver/v1/{session}"): For.DRIVER,
 }
 BODIES = {

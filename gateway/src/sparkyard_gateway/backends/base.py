@@ -217,8 +217,16 @@ class BatchBackend(Protocol):
 
 
 @runtime_checkable
+class Listening(Protocol):
+    """A backend that can tell whose a port is, for drivers or for attempts at batches."""
+
+    async def listens(self, number: int, handle: Handle | None, host: str, port: int) -> bool:
+        """As of a driver."""
+
+
+@runtime_checkable
 class Queues(Protocol):
-    """A backend for batches where what has begun may still wait, and which tells `Batches.attempt_waits` so."""
+    """A backend for batches where what has begun may still wait, and which tells `BatchNews.waits` so."""
 
     def queues(self) -> bool:
         """Whether it does."""

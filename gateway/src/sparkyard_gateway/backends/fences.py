@@ -161,7 +161,8 @@ class Fences:
         if fence is not None:
             loop = asyncio.get_running_loop()
             end = loop.time() + FORCE_SECONDS
-            while not fence.end() and loop.time() < end:  # noqa: ASYNC110 - the kernel has no event for it
+            # On a thread: the kernel takes its time to take a group away.
+            while not await asyncio.to_thread(fence.end) and loop.time() < end:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(processes.POLL_SECONDS)
 
     async def _look_after(self) -> None:

@@ -28,6 +28,7 @@ import structlog
 
 from sparkyard_gateway.backends import processes
 from sparkyard_gateway.backends.base import BackendError, Identity
+from sparkyard_gateway.backends.census import Census
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.removal import remove
 from sparkyard_gateway.backends.ui_keys import UiKeys
@@ -297,7 +298,7 @@ class HistoryServers:
         if server is None:
             return
         await server.client.aclose()
-        await processes.end_session(server.pid, 1.0)
+        await Census().end_session(server.pid, 1.0)
         _reap(server.pid)
         await asyncio.to_thread(self._remove, server.folder)
 

@@ -12,7 +12,6 @@ takes it a second time, because the first was only late, refuses it as a duplica
 
 import asyncio
 import contextlib
-import random
 import secrets
 import shutil
 import time
@@ -35,10 +34,9 @@ from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.submission import Terms
 from sparkyard_gateway.backends.upstream import Batch, UpstreamAway, UpstreamLivy, UpstreamRefused
 from sparkyard_gateway.backends.upstream_log import UpstreamLog
+from sparkyard_gateway.backends.upstream_rounds import LONGEST_AWAY, UpstreamRounds
 
-TICK_SECONDS = 0.25
 FIRST_PAUSE = 1.0
-LONGEST_AWAY = 60.0
 SETTLE_SECONDS = 5.0
 """How long the upstream must answer that it knows no such batch, until it is taken that none was ever posted."""
 FORGOTTEN_SECONDS = 15.0
@@ -46,7 +44,6 @@ FORGOTTEN_SECONDS = 15.0
 PROOF_SECONDS = 3600.0
 """How long it holds that the upstream was seen to run something in its owner's name."""
 FRESH_SECONDS = 1.0
-AT_A_TIME = 8
 MOST_A_SECOND = 20.0
 
 AWAY = "The upstream Livy does not answer; it is asked again."
@@ -107,8 +104,7 @@ class LivyBatches:
         self._poll_seconds = poll_seconds
         self._watches: dict[int, _Watch] = {}
         self._over: dict[int, _Watch] = {}
-        self._poller: asyncio.Task[None] | None = None
-        self._away_until, self._away_pause = 0.0, 0.0
+        self._rounds = UpstreamRounds(self._due, self._look, self._went_away)
         self._proof, self._proven_until = asyncio.Lock(), 0.0
         batches_dir.mkdir(parents=True, exist_ok=True)
 
@@ -118,10 +114,7 @@ class LivyBatches:
 
     async def close(self) -> None:
         """Ask no more; what was posted runs on."""
-        if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
+        await self._rounds.close()
         await self._upstream.close()
 
     # Start
@@ -255,43 +248,14 @@ class LivyBatches:
 
     def _look_after(self, watch: _Watch) -> None:
         watch.due = time.monotonic() + min(FIRST_PAUSE, self._poll_seconds)
-        if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll(), name="upstream-batches")
+        self._rounds.go_on()
 
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            try:
-                await self._look_at_due()
-            except Exception:  # the loop must outlive one bad round
-                log.exception("upstream_poll_failed")
-
-    async def _look_at_due(self) -> None:
+    def _due(self) -> list[_Watch]:
         now = time.monotonic()
-        if now < self._away_until:
-            return
-        due = [each for each in self._watches.values() if each.begun and now >= each.due and not each.posting.locked()]
-        # While the upstream is away one question is enough to learn that it still is.
-        step = 1 if self._away_pause else AT_A_TIME
-        for first in range(0, len(due), step):
-            looks = await asyncio.gather(*map(self._look, due[first : first + step]), return_exceptions=True)
-            for look in looks:
-                if isinstance(look, UpstreamAway | UpstreamRefused):
-                    self._went_away(look)
-                    return
-                if isinstance(look, BaseException):
-                    raise look
-            if self._away_pause:
-                log.info("upstream_back")
-                self._away_pause = 0.0
-                return
+        return [each for each in self._watches.values() if each.begun and now >= each.due and not each.posting.locked()]
 
-    def _went_away(self, error: Exception) -> None:
-        if not self._away_pause:
-            log.warning("upstream_away", error=str(error), batches=len(self._watches))
+    def _went_away(self) -> None:
         self._proven_until = 0.0  # it may come back as another
-        self._away_pause = min(max(2 * self._away_pause, FIRST_PAUSE), LONGEST_AWAY)
-        self._away_until = time.monotonic() + self._away_pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
     async def _look(self, watch: _Watch) -> None:
         found = await self._find(watch)

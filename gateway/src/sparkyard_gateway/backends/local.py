@@ -11,7 +11,6 @@ What a driver gets, and nothing else:
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ import structlog
 
 from sparkyard_gateway.backends import processes, warm_uids
 from sparkyard_gateway.backends.base import BackendError, DriverOrder, Ended, Handle, Identity, SparkOrder, WhenEnded
+from sparkyard_gateway.backends.census import Census
 from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fence, Fences, fences_for
@@ -34,7 +34,7 @@ from sparkyard_gateway.backends.removal import remove
 from sparkyard_gateway.backends.user_names import named
 from sparkyard_gateway.backends.warm_uids import WarmUids
 from sparkyard_gateway.store.models import NOBODY
-from sparkyard_gateway.ui_keys import UiKeys
+from sparkyard_gateway.ui_keys import UiKeys, server_name
 
 DRIVER_PROGRAM = Path(__file__).parent.parent / "driver" / "__main__.py"
 LEFT_BEHIND_SECONDS = 60.0
@@ -82,6 +82,8 @@ class LocalBackend:
         self._program = program
         self._ui_keys = ui_keys
         self._watches: dict[int, processes.Watch] = {}
+        self._census = Census()
+        self._ending: set[asyncio.Task[None]] = set()
         sessions_dir.mkdir(parents=True, exist_ok=True)
         # Others may pass through to a folder of their own, and list nothing.
         sessions_dir.chmod(0o711)
@@ -117,7 +119,7 @@ class LocalBackend:
         remove(work)
         for each in (work, work / "tmp"):
             each.mkdir(mode=0o700)
-        guard, keys = self._ui_keys.equip(work, number) if self._ui_keys is not None else ({}, ())
+        guard, keys = self._ui_keys.equip_as(work, self._ui_name(number)) if self._ui_keys is not None else ({}, ())
         if identity is not None:
             for each in (*keys, work / "tmp", work):
                 os.lchown(each, identity.uid, identity.gid)
@@ -283,11 +285,16 @@ class LocalBackend:
         return handle
 
     def _watch(self, session_id: int, pid: int) -> None:
+        async def end_the_rest(code: int | None) -> None:
+            # The JVM and Python workers of a driver that died have nobody to work for.
+            await self._census.kill_members(pid, signal.SIGKILL)
+            self._gone(session_id, code)
+
         def ended(code: int | None) -> None:
             self._watches.pop(session_id, None)
-            # The JVM and Python workers of a driver that died have nobody to work for.
-            processes.kill_members(pid, signal.SIGKILL)
-            self._gone(session_id, code)
+            task = asyncio.get_running_loop().create_task(end_the_rest(code), name=f"gone-{session_id}")
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
         if session_id not in self._watches:
             self._watches[session_id] = processes.Watch(pid, ended)
@@ -313,17 +320,15 @@ class LocalBackend:
     async def discard(self, handle: Handle) -> None:
         """End that process and what it started."""
         if processes.same(handle):
-            await processes.end_session(handle["pid"], 0)
+            await self._census.end_session(handle["pid"], 0)
 
     # End
 
     async def stop(self, session_id: int, handle: Handle | None, grace_seconds: float) -> None:
         """SIGTERM to all the driver started, then SIGKILL; also to what left its session but not its folder."""
         if handle is not None and processes.same(handle):
-            await processes.end_session(handle["pid"], grace_seconds)
-        for pid in await asyncio.to_thread(processes.working_in, self._work(session_id)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            await self._census.end_session(handle["pid"], grace_seconds)
+        await self._census.end_working_in(self._work(session_id))
         await self._fences.end(session_id)
         if (uid := warm_uids.noted(self._folder(session_id))) is not None:
             # It is this session's alone, so that nothing of it can hide.
@@ -374,6 +379,9 @@ class LocalBackend:
         """Remove the driver's folder, and its log unless kept."""
         folder = self._work(session_id) if keep_log else self._folder(session_id)
         await asyncio.to_thread(remove, folder)
+
+    def _ui_name(self, number: int) -> str:
+        return server_name(number)
 
     def _folder(self, session_id: int) -> Path:
         return self._dir / str(session_id)

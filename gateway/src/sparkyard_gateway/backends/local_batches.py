@@ -36,9 +36,11 @@ from sparkyard_gateway.backends.base import (
     WhenAttemptEnded,
 )
 from sparkyard_gateway.backends.driver_log import DriverLog
+from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.fences import Fence, Fences
 from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.spark_application import application_at
+from sparkyard_gateway.ui_keys import UiKeys, batch_server_name
 
 SUPERVISOR = Path(__file__).parent / "supervisor.py"
 PORTS_TRIED = 17
@@ -61,7 +63,7 @@ class _Prepared:
 class LocalBatches(LocalBackend):
     """The backend for batches on one machine. Numbers are those of attempts."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as of the one for drivers
         self,
         folder: Path,
         when_attempt_ended: WhenAttemptEnded,
@@ -71,6 +73,8 @@ class LocalBatches(LocalBackend):
         java_home: Path | None = None,
         fences: Callable[[Callable[[int], None]], Fences] | None = None,
         program: Path = DRIVER_PROGRAM,
+        event_logs: EventLogs | None = None,
+        ui_keys: UiKeys | None = None,
     ) -> None:
         super().__init__(
             folder,
@@ -80,11 +84,16 @@ class LocalBatches(LocalBackend):
             java_home=java_home,
             fences=fences,
             program=program,
+            event_logs=event_logs,
+            ui_keys=ui_keys,
         )
         self._when_attempt_ended = when_attempt_ended
         self._prepared: dict[int, _Prepared] = {}
         self._client = httpx.AsyncClient(
-            timeout=3.0, follow_redirects=False, trust_env=False, verify=authorities_for("http://")
+            timeout=3.0,
+            follow_redirects=False,
+            trust_env=False,
+            verify=ui_keys.context() if ui_keys is not None else authorities_for("http://"),
         )
 
     async def close(self) -> None:
@@ -110,10 +119,13 @@ class LocalBatches(LocalBackend):
         started = processes.stamp(pid)
         self._watch(order.attempt, pid)
         uid, limits = identity.uid if identity else os.geteuid(), fence.limits.as_json()
-        return {"pid": pid, "stamp": started, "uid": uid, "ui_port": port, "limits": limits}
+        handle = {"pid": pid, "stamp": started, "uid": uid, "ui_port": port, "limits": limits}
+        return handle if self._ui_keys is None else {**handle, "ui_name": self._ui_name(order.attempt)}
 
     def _prepare(self, order: BatchOrder, python: Path, identity: Identity | None, port: int, fence: Fence) -> int:
-        folder, work, _ = self._make_folders(order.attempt, identity)
+        folder, work, guard = self._make_folders(order.attempt, identity)
+        # With keys the UI has two ports, of which the open one only leads to the other.
+        ui = {**guard, "spark.ssl.ui.port": str(port)} if guard else {"spark.ui.port": str(port)}
         wish = {
             "argv": fence.command([str(python), "-u", str(self._program), "batch"], own_user=identity is not None),
             "environment": self._environment(order, python, identity),
@@ -127,7 +139,7 @@ class LocalBatches(LocalBackend):
                 "file": self._owners.at_home(order.owner, order.file),
                 "class_name": order.class_name,
                 "args": list(order.args),
-                "conf": {**self._conf(order), "spark.ui.port": str(port)},
+                "conf": {**self._conf(order), **self._history(order, identity), **ui},
                 "work_dir": str(work),
             },
         }
@@ -227,7 +239,8 @@ class LocalBatches(LocalBackend):
         first = int(handle["ui_port"])
         ports = await asyncio.to_thread(processes.listening_ports, handle["pid"])
         for port in sorted(ports & set(range(first, first + PORTS_TRIED))):
-            found = await application_at(self._client, f"http://127.0.0.1:{port}")
+            scheme = "http" if handle.get("ui_name") is None else "https"
+            found = await application_at(self._client, f"{scheme}://127.0.0.1:{port}", handle.get("ui_name"))
             if found is not None:
                 return found
         return None
@@ -245,6 +258,9 @@ class LocalBatches(LocalBackend):
             while processes.same(handle) and loop.time() < until:  # noqa: ASYNC110 - also of one that is no child of ours
                 await asyncio.sleep(processes.POLL_SECONDS)
         await super().stop(attempt, handle, 0)
+
+    def _ui_name(self, number: int) -> str:
+        return batch_server_name(number)
 
     def _outcome(self, attempt: int) -> Path:
         return self._folder(attempt) / "outcome.json"

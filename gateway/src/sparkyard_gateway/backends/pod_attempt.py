@@ -43,6 +43,12 @@ class Attempt:
     settling: asyncio.Task[None] | None = None
 
     @property
+    def address(self) -> str | None:
+        """Its pod's, once it has one."""
+        found = ((self.seen or {}).get("status") or {}).get("podIP")
+        return found if isinstance(found, str) else None
+
+    @property
     def handle(self) -> Handle:
         """What the attempt's row keeps."""
         return {"namespace": self.namespace, "pod": self.pod, "uid": self.uid}

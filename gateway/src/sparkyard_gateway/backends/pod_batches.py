@@ -383,11 +383,16 @@ class PodBatches:
         held = self._attempts.get(attempt)
         if held is None or held.uid != handle["uid"]:
             return None
-        found, seen = None, held.seen or {}
-        address = (seen.get("status") or {}).get("podIP")
-        if address and pod_reasons.running(seen):
-            found = await self._uis.application(attempt, address)
+        found = None
+        if held.address and pod_reasons.running(held.seen or {}):
+            found = await self._uis.application(attempt, held.address)
         return found or (Application(held.app_id) if held.app_id is not None else None)
+
+    async def listens(self, attempt: int, handle: Handle | None, host: str, port: int) -> bool:
+        """Whether that is the address of this attempt's own pod: all of its ports are its user's."""
+        del handle
+        held = self._attempts.get(attempt)
+        return held is not None and bool(held.address) and host == held.address and 0 < port < 65536
 
     async def log_page(self, attempt: int, first: int, size: int) -> tuple[int, int, list[str]]:
         """A page of the log as far as it was read."""

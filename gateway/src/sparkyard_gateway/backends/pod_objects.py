@@ -15,7 +15,7 @@ from sparkyard_gateway.backends.base import BackendError, BatchOrder, SparkOrder
 from sparkyard_gateway.backends.cluster import Cluster, ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.pod_places import SECRET_FOLDER, Terms
 from sparkyard_gateway.driver_file import driver_file
-from sparkyard_gateway.ui_keys import UiKeys, attempt_server_name, server_name
+from sparkyard_gateway.ui_keys import UiKeys, batch_server_name, server_name
 
 Object = dict[str, Any]
 
@@ -98,8 +98,8 @@ class PodObjects:
             return {}, {}
         with tempfile.TemporaryDirectory() as folder:
             batch = isinstance(order, BatchOrder)
-            named = attempt_server_name if batch else server_name
-            conf, files = self._ui_keys.equip(Path(folder), order.number, named)
+            named = batch_server_name if batch else server_name
+            conf, files = self._ui_keys.equip_as(Path(folder), named(order.number))
             there = {key: value.replace(folder, SECRET_FOLDER) for key, value in conf.items()}
             if batch:
                 there["spark.ssl.ui.port"] = str(pod_conf.SECURE_UI_PORT)

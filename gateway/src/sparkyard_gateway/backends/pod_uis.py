@@ -11,7 +11,7 @@ import httpx
 from sparkyard_gateway.backends.base import Application
 from sparkyard_gateway.backends.pod_conf import SECURE_UI_PORT
 from sparkyard_gateway.backends.spark_application import application_at
-from sparkyard_gateway.ui_keys import UiKeys, attempt_server_name
+from sparkyard_gateway.ui_keys import UiKeys, batch_server_name
 
 
 class PodUis:
@@ -32,4 +32,4 @@ class PodUis:
             context = await asyncio.to_thread(self._keys.context)
             self._client = httpx.AsyncClient(timeout=3.0, follow_redirects=False, trust_env=False, verify=context)
         host = f"[{address}]" if ":" in address else address
-        return await application_at(self._client, f"https://{host}:{SECURE_UI_PORT}", attempt_server_name(attempt))
+        return await application_at(self._client, f"https://{host}:{SECURE_UI_PORT}", batch_server_name(attempt))

@@ -121,21 +121,6 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-async def end_session(leader: int, grace_seconds: float, force_seconds: float = 10.0) -> bool:
-    """End all of a session: a request, a while, then by force. Returns whether nothing is left."""
-    loop = asyncio.get_running_loop()
-    if kill_members(leader, signal.SIGTERM):
-        end = loop.time() + grace_seconds
-        while members(leader) and loop.time() < end:  # noqa: ASYNC110 - the kernel has no event for it
-            await asyncio.sleep(POLL_SECONDS)
-    end = loop.time() + force_seconds
-    while kill_members(leader, signal.SIGKILL):
-        if loop.time() > end:
-            return False
-        await asyncio.sleep(POLL_SECONDS)
-    return True
-
-
 def running_as(uid: int) -> list[int]:
     """The living processes that are this uid in any way. Not by who owns /proc/<pid>, which a process can change."""
     found = []

@@ -18,14 +18,13 @@ SECONDS = 5.0
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
 
-async def application_at(client: httpx.AsyncClient, url: str, server: str | None = None) -> Application | None:
+async def application_at(client: httpx.AsyncClient, url: str, name: str | None = None) -> Application | None:
     """The application whose UI listens there; None where it does not answer, or with anything else.
 
-    `server` is the name in the UI's certificate.
+    With a `name`, by TLS, and with no other certificate than one of this name.
     """
-    asked = client.stream(
-        "GET", f"{url}/api/v1/applications", extensions={"sni_hostname": server} if server is not None else {}
-    )
+    extensions = {} if name is None else {"sni_hostname": name}
+    asked = client.stream("GET", f"{url}/api/v1/applications", extensions=extensions)
     try:
         async with asyncio.timeout(SECONDS), asked as answer:
             text = bytearray()

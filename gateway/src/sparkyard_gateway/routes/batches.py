@@ -27,7 +27,7 @@ def _json(answer: BatchAnswer | BatchesAnswer | BatchStateAnswer | LogAnswer | M
 
 
 def _answer(gateway: AGateway, batch: LiveBatch) -> BatchAnswer:
-    return batch_answer(batch, gateway.batches.log_tail(batch, LOG_LINES))
+    return batch_answer(batch, gateway.batches.log_tail(batch, LOG_LINES), gateway.settings.prefix)
 
 
 @router.get("/batches", response_model=BatchesAnswer)

@@ -1,4 +1,7 @@
-"""/spark-ui/{session}/: a session's Spark UI for its owner's browser. /oauth_callback: the login on the way there."""
+"""/spark-ui/{session}/, /spark-ui/batches/{batch}/: a Spark UI for its owner's browser.
+
+/oauth_callback: the login on the way there.
+"""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -8,9 +11,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, StreamingRespons
 
 from sparkyard_gateway.browser_login import LOGIN_COOKIE, STATE_COOKIE, BrowserLogin, Cookie
 from sparkyard_gateway.errors import GatewayError, NoHistory, NoSuchRoute
-from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.routes.dependencies import AGateway
 from sparkyard_gateway.spark_ui import POLICY, SparkUi
+from sparkyard_gateway.subjects import BATCHES, Subject
 
 router = APIRouter(include_in_schema=False)
 
@@ -53,55 +56,57 @@ async def oauth_callback(request: Request, login: Login, state: str | None = Non
     return response
 
 
+@router.options("/spark-ui/batches/{session}/~{text}/{path:path}")
 @router.options("/spark-ui/{session}/~{text}/{path:path}")
 async def preflight(request: Request) -> Response:
     """A page without an origin asks whether its script may fetch."""
     return Response(status_code=204, headers=_cross_origin(request) | {"Access-Control-Max-Age": "3600"})
 
 
+# Of two that are stacked the lower one is asked first.
 @router.get("/spark-ui/{session}/~{text}/{path:path}", dependencies=[Plain])
-async def with_pass(
-    request: Request, gateway: AGateway, login: Login, ui: Ui, session: Reference, text: str, path: str
-) -> Response:
+@router.get("/spark-ui/batches/{session}/~{text}/{path:path}", dependencies=[Plain])
+async def with_pass(request: Request, login: Login, ui: Ui, session: Reference, text: str, path: str) -> Response:
     """A page or a part of one, for the holder of a pass."""
-    admitted = await ui.admit(text, session, _browser(request))
+    admitted = await ui.admit(text, _area(request), session, _browser(request))
     if admitted is None:
         if opened(request):
             return RedirectResponse(_clean(request, session, path), 302)
         return _page(404, "Not found.")
-    live, holder = admitted
+    subject, holder = admitted
     if opened(request):
         caller = await login.caller(request.cookies.get(LOGIN_COOKIE))
         if caller is None:
             return to_login(request, login, _clean(request, session, path))
         if caller.name != holder.name:
             return RedirectResponse(_clean(request, session, path), 302)
-        await gateway.records.find(caller, session)
-    return await _proxied(request, ui, live, f"{_root(request, session)}/~{text}", path)
+        await ui.find(caller, _area(request), session)
+    return await _proxied(request, ui, subject, f"{_root(request, session)}/~{text}", path)
 
 
 @router.get("/spark-ui/{session}", dependencies=[Plain])
 @router.get("/spark-ui/{session}/{path:path}", dependencies=[Plain])
+@router.get("/spark-ui/batches/{session}/{path:path}", dependencies=[Plain])
 async def without_pass(
     request: Request, gateway: AGateway, login: Login, ui: Ui, session: Reference, path: str = ""
 ) -> Response:
     """The address that people have: the login decides. A program sends its hub token instead."""
     if "authorization" in request.headers:
         caller = await gateway.identities.caller_of(request.headers["authorization"])
-        live = await gateway.records.find(caller, session)
-        return await _proxied(request, ui, live, _root(request, session), path)
+        subject = await ui.find(caller, _area(request), session)
+        return await _proxied(request, ui, subject, _root(request, session), path)
     token = login.token(request.cookies.get(LOGIN_COOKIE))
     known = await login.caller(request.cookies.get(LOGIN_COOKIE))
     if token is None or known is None or not opened(request):
         return to_login(request, login, _clean(request, session, path))
-    live = await gateway.records.find(known, session)
-    text = ui.issue(live, token, _browser(request))
+    subject = await ui.find(known, _area(request), session)
+    text = ui.issue(subject, token, _browser(request))
     query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(f"{_root(request, str(live.id))}/~{text}/{quote(path)}{query}", 302)
+    return RedirectResponse(f"{_root(request, str(subject.id))}/~{text}/{quote(path)}{query}", 302)
 
 
-async def _proxied(request: Request, ui: SparkUi, live: LiveSession, base: str, path: str) -> Response:
-    page = await ui.fetch(live, base, path, request.url.query, request.headers)
+async def _proxied(request: Request, ui: SparkUi, subject: Subject, base: str, path: str) -> Response:
+    page = await ui.fetch(subject, base, path, request.url.query, request.headers)
     headers = {
         **page.headers,
         "Content-Security-Policy": POLICY,
@@ -137,7 +142,12 @@ def _cross_origin(request: Request) -> dict[str, str]:
 
 
 def _root(request: Request, session: str) -> str:
-    return f"{request.scope['root_path']}/spark-ui/{quote(session, safe='')}"
+    return f"{request.scope['root_path']}/spark-ui/{_area(request)}{quote(session, safe='')}"
+
+
+def _area(request: Request) -> str:
+    """Of which kind the page is, by the route that was taken: none for a session's."""
+    return BATCHES if request.scope["route"].path.startswith(f"/spark-ui/{BATCHES}") else ""
 
 
 def _clean(request: Request, session: str, path: str) -> str:

@@ -183,14 +183,15 @@ class GatewayRows:
     async def living(self) -> Living:
         """What may still run, everybody's."""
         drivers = select(sessions.c.id, sessions.c.owner, sessions.c.app_id).where(sessions.c.ended_at.is_(None))
-        trials = select(attempts.c.id).where(attempts.c.ended_at.is_(None))
+        trials = select(attempts.c.id, batches.c.owner, attempts.c.app_id).join(batches)
+        trials = trials.where(attempts.c.ended_at.is_(None))
 
         def look(connection: Connection) -> Living:
-            found = list(connection.execute(drivers))
+            found, tried = list(connection.execute(drivers)), list(connection.execute(trials))
             return Living(
                 frozenset(row.id for row in found),
-                frozenset(connection.execute(trials).scalars()),
-                [(row.id, row.owner, row.app_id) for row in found if row.app_id is not None],
+                frozenset(row.id for row in tried),
+                [(row.id, row.owner, row.app_id) for row in (*found, *tried) if row.app_id is not None],
             )
 
         return await self._database.read(look)
