@@ -285,23 +285,16 @@ class Batches:
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:
             state, reason = BatchState.KILLED, batch.reason or reason
-        written = asyncio.Event()
-        if self._finish(batch, state, reason, end.code, written.set):
-            # What the backend still has of it is all that tells how it ended until that is written down.
-            await written.wait()
+        # What the backend still has of it is all that tells how it ended until that is written down.
+        await self._finish(batch, state, reason, end.code).wait()
         await self._clean_up(batch)
 
-    def _finish(
-        self,
-        batch: LiveBatch,
-        state: BatchState,
-        reason: str | None,
-        code: int | None,
-        written: Callable[[], None] | None = None,
-    ) -> bool:
-        """Nothing of it runs any more. Returns whether that is news, which is written with the next commit."""
+    def _finish(self, batch: LiveBatch, state: BatchState, reason: str | None, code: int | None) -> asyncio.Event:
+        """Nothing of it runs any more; the event is set once that is written down."""
+        written = asyncio.Event()
         if batch.ended.is_set() or batch.moved:
-            return False
+            written.set()
+            return written
         now = now_ms()
         batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now
         batch.phase = None
@@ -317,13 +310,13 @@ class Batches:
             attempt=batch.attempt,
             attempted={"exit_code": code, "reason": reason, "ended_at": now},
             event=BatchEvent(at=now, batch_id=batch.id, event="ended", detail=detail),
-            written=written,
+            written=written.set,
         )
         self._metrics.batches_ended.labels(batch.profile, state).inc()
         if batch.started_at is not None:
             self._metrics.batch_seconds.observe(max(0, now - batch.started_at) / 1000)
         log.info("batch_ended", batch=batch.id, user=batch.owner, state=state, code=code, reason=reason)
-        return True
+        return written
 
     async def _clean_up(self, batch: LiveBatch) -> None:
         backend = self._backends[batch.backend]

@@ -42,6 +42,13 @@ class Attempt:
     reporting: asyncio.Task[None] | None = None
     settling: asyncio.Task[None] | None = None
 
+    async def let_go(self) -> None:
+        """Look no more."""
+        if self.settling is not None and self.settling is not asyncio.current_task():
+            self.settling.cancel()
+            await asyncio.wait({self.settling})
+        await self.kept.stop()
+
     @property
     def address(self) -> str | None:
         """Its pod's, once it has one."""

@@ -100,8 +100,7 @@ class PodBatches:
         for watch in self._watches.values():
             await watch.close()
         for held in self._attempts.values():
-            await _cancel(held.settling)
-            await held.kept.stop()
+            await held.let_go()
         await self._uis.close()
         await self._cluster.close()
 
@@ -206,8 +205,7 @@ class PodBatches:
         """Look away from a pod that another gateway watches now."""
         held = self._attempts.pop(attempt, None)
         if held is not None:
-            await _cancel(held.settling)
-            await held.kept.stop()
+            await held.let_go()
 
     async def abandon(self, attempt: int, handle: Handle) -> None:
         """End a pod that was made for nothing and stands at its gate. Where Kubernetes is away, the sweep finds it."""
@@ -401,9 +399,3 @@ class PodBatches:
     def log_tail(self, attempt: int, lines: int) -> list[str]:
         """The end of the log."""
         return DriverLog(self._dir / str(attempt)).tail(lines)
-
-
-async def _cancel(task: asyncio.Task[None] | None) -> None:
-    if task is not None and task is not asyncio.current_task():
-        task.cancel()
-        await asyncio.wait({task})
