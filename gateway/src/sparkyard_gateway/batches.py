@@ -296,10 +296,7 @@ class Batches:
             written.set()
             return written
         now = now_ms()
-        batch.state, batch.reason, batch.exit_code, batch.ended_at = state, reason, code, now
-        batch.phase = None
-        batch.ended.set()
-        batch.changed.fire()
+        batch.end(state, reason, code, now)
         self.running.pop(batch.attempt, None)
         detail = {"state": state, "code": code, "reason": reason or "", "app_id": batch.app_id or ""}
         self._store.update_soon(

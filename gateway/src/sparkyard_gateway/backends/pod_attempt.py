@@ -40,7 +40,7 @@ class Attempt:
     app_id: str | None = None
     """Of its Spark application, as Spark has labelled an executor."""
     reporting: asyncio.Task[None] | None = None
-    settling: asyncio.Task[None] | None = None
+    settling: asyncio.Task[bool] | None = None
 
     async def let_go(self) -> None:
         """Look no more."""

@@ -232,12 +232,8 @@ class PodBatches:
         held = self._take(attempt, handle["namespace"], handle["pod"], handle["uid"])
         held.tried = True  # by its gateway, for all that is known
         self._watch(held.namespace)
-        held.settling = asyncio.create_task(self._settle(held), name=f"settle-{held.pod}")
+        held.settling = asyncio.create_task(self._withheld(held, NEVER), name=f"settle-{held.pod}")
         return held.handle
-
-    async def _settle(self, held: Attempt) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._withheld(held, NEVER)
 
     async def _pods_of(self, attempt: int) -> list[tuple[str, Object]]:
         """An attempt's pods, in whichever namespace they are."""
