@@ -39,7 +39,7 @@ def catalog(files: tuple[str, ...]) -> str:
     granted += "        spark.sql.shuffle.partitions: {type: integer, min: 1, max: 100}\n"
     for before, after in (
         ("max: 1g}}\n      executor", "max: 1g}, pod: {cpu: 50m}}\n      executor"),
-        ("count: {default: 2, max: 2}}", "count: {default: 2, max: 2}, pod: {cpu: 50m}}"),
+        ("count: {default: 2, max: 2}}", "count: {default: 1, max: 2}, pod: {cpu: 50m}}"),
         ("      user_conf:\n", granted),
     ):
         assert before in text

@@ -80,7 +80,7 @@ class Batches:
         self.live: dict[int, LiveBatch] = {}
         self.running: dict[int, LiveBatch] = {}
         """By attempt: every batch whose end was not seen, also those that were deleted."""
-        self.news = BatchNews(self.running, store, metrics)
+        self.news = BatchNews(self.running, store)
 
     # Who may see what
 
@@ -219,7 +219,7 @@ class Batches:
         try:
             handle = await self._backends[batch.backend].prepare(batch_order(batch, self._settings))
         except BackendError as error:
-            self.news.over(batch, BatchState.ERROR, str(error))
+            self._finish(batch, BatchState.ERROR, str(error), None)
             return False
         finally:
             batch.launching = False
@@ -285,11 +285,35 @@ class Batches:
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:
             state, reason = BatchState.KILLED, batch.reason or reason
-        written = asyncio.Event()
-        if self.news.over(batch, state, reason, end.code, written.set):
-            # What the backend still has of it is all that tells how it ended until that is written down.
-            await written.wait()
+        # What the backend still has of it is all that tells how it ended until that is written down.
+        await self._finish(batch, state, reason, end.code).wait()
         await self._clean_up(batch)
+
+    def _finish(self, batch: LiveBatch, state: BatchState, reason: str | None, code: int | None) -> asyncio.Event:
+        """Nothing of it runs any more; the event is set once that is written down."""
+        written = asyncio.Event()
+        if batch.ended.is_set() or batch.moved:
+            written.set()
+            return written
+        now = now_ms()
+        batch.end(state, reason, code, now)
+        self.running.pop(batch.attempt, None)
+        detail = {"state": state, "code": code, "reason": reason or "", "app_id": batch.app_id or ""}
+        self._store.update_soon(
+            batch.id,
+            state=state,
+            reason=reason,
+            ended_at=now,
+            attempt=batch.attempt,
+            attempted={"exit_code": code, "reason": reason, "ended_at": now},
+            event=BatchEvent(at=now, batch_id=batch.id, event="ended", detail=detail),
+            written=written.set,
+        )
+        self._metrics.batches_ended.labels(batch.profile, state).inc()
+        if batch.started_at is not None:
+            self._metrics.batch_seconds.observe(max(0, now - batch.started_at) / 1000)
+        log.info("batch_ended", batch=batch.id, user=batch.owner, state=state, code=code, reason=reason)
+        return written
 
     async def _clean_up(self, batch: LiveBatch) -> None:
         backend = self._backends[batch.backend]
@@ -321,7 +345,7 @@ class Batches:
                 await asyncio.wait_for(batch.ended.wait(), LAST_WORD_SECONDS)
             if not batch.ended.is_set():
                 await self._after_end(batch, await backend.end_of(batch.attempt))
-        self.news.over(batch, BatchState.KILLED, batch.reason)
+        self._finish(batch, BatchState.KILLED, batch.reason, None)
         await self._clean_up(batch)
 
     async def delete(self, batch: LiveBatch) -> None:
@@ -361,7 +385,7 @@ class Batches:
 
     def give_up(self, batch: LiveBatch, reason: str) -> None:
         """Nobody will ever see how it ends."""
-        self.news.over(batch, BatchState.DEAD, reason)
+        self._finish(batch, BatchState.DEAD, reason, None)
 
     async def log_page(self, batch: LiveBatch, first: int, size: int) -> tuple[int, int, list[str]]:
         """A page of the log of its last attempt."""

@@ -90,6 +90,13 @@ class LiveBatch:
             live.ended.set()
         return live
 
+    def end(self, state: BatchState, reason: str | None, code: int | None, now: int) -> None:
+        """Nothing of it runs any more."""
+        self.state, self.reason, self.exit_code, self.ended_at = state, reason, code, now
+        self.phase = None
+        self.ended.set()
+        self.changed.fire()
+
     def say(self, phase: str | None) -> None:
         """What it is waiting for."""
         self.phase = phase

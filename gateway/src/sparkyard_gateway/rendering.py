@@ -106,7 +106,7 @@ def session_answer(session: LiveSession, log: list[str], prefix: str) -> Session
 def batch_answer(batch: LiveBatch, log: list[str], prefix: str) -> BatchAnswer:
     """A batch as its owner sees it. `prefix` is the public path of this gateway."""
     ui = batch.spark_ui
-    if ui is not None and batch.backend == "local":
+    if ui is not None and batch.backend in ("local", "kubernetes"):
         ui = f"{prefix}/spark-ui/{BATCHES}{batch.id}/"
     return BatchAnswer(
         id=batch.id,

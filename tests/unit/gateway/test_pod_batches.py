@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sparkyard_gateway.backends import pod_batches, pod_ends, pod_log, pod_watch, stray_pods
-from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchOrder
+from sparkyard_gateway.backends.base import Application, AttemptEnd, BackendError, BatchOrder
 from sparkyard_gateway.backends.cluster import ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.pod_batches import PodBatches
 from sparkyard_gateway.backends.pod_objects import PodObjects
@@ -19,6 +19,13 @@ from support.waiting import until_async as until
 
 GATE = {"name": "sparkyard/begin"}
 NEVER = AttemptEnd(None, began=False)
+
+
+class SilentUis(PodUis):
+    """Spark UIs that never answer."""
+
+    async def application(self, attempt: int, address: str) -> Application | None:
+        return None
 
 
 class Here:
@@ -45,7 +52,7 @@ class Here:
             terms,
             self.folder,
             PodObjects(self.cluster, terms),  # type: ignore[arg-type]
-            PodUis(UiKeys("secret")),
+            SilentUis(UiKeys("secret")),
             lambda number, end: self.ended.append((number, end)),
             lambda _number, phase: self.told.append(phase),
             wanted,
@@ -214,6 +221,30 @@ async def test_a_stop_asks_until_kubernetes_answers(here):
     here.cluster.away = False
     await stopping
     assert here.pod(handle) is None
+
+
+async def test_its_ports_are_those_of_its_own_pod(here):
+    handle = await here.run()
+    assert await here.backend.listens(5, handle, "10.0.0.7", 4440)
+    assert not await here.backend.listens(5, handle, "10.0.0.8", 4440)
+    assert not await here.backend.listens(6, handle, "10.0.0.7", 4440)
+
+
+async def test_its_application_is_told_by_an_executors_label_where_no_ui_answers(here):
+    handle = await here.run()
+    assert await here.backend.application(5, handle) is None
+    for number, told in enumerate(("spark-1f2e", "<script>")):
+        labels = {
+            "sparkyard/installation": "n",
+            "sparkyard/attempt": "5",
+            "sparkyard/role": "executor",
+            "spark-app-selector": told,
+        }
+        pod = {"metadata": {"name": f"exec-{number}", "labels": labels}, "spec": {}}
+        await here.cluster.create("spark", "pods", pod)
+    while (found := await here.backend.application(5, handle)) is None:
+        await asyncio.sleep(0.02)
+    assert (found.id, found.ui) == ("spark-1f2e", None)
 
 
 # Another gateway

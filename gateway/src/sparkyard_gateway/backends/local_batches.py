@@ -239,9 +239,8 @@ class LocalBatches(LocalBackend):
         first = int(handle["ui_port"])
         ports = await asyncio.to_thread(processes.listening_ports, handle["pid"])
         for port in sorted(ports & set(range(first, first + PORTS_TRIED))):
-            name = handle.get("ui_name")
-            scheme = "http" if name is None else "https"
-            found = await application_at(self._client, f"{scheme}://127.0.0.1:{port}", name)
+            scheme = "http" if handle.get("ui_name") is None else "https"
+            found = await application_at(self._client, f"{scheme}://127.0.0.1:{port}", handle.get("ui_name"))
             if found is not None:
                 return found
         return None

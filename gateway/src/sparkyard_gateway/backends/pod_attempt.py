@@ -40,19 +40,25 @@ class Attempt:
     app_id: str | None = None
     """Of its Spark application, as Spark has labelled an executor."""
     reporting: asyncio.Task[None] | None = None
-    settling: asyncio.Task[None] | None = None
+    settling: asyncio.Task[bool] | None = None
+
+    async def let_go(self) -> None:
+        """Look no more."""
+        if self.settling is not None and self.settling is not asyncio.current_task():
+            self.settling.cancel()
+            await asyncio.wait({self.settling})
+        await self.kept.stop()
+
+    @property
+    def address(self) -> str | None:
+        """Its pod's, once it has one."""
+        found = ((self.seen or {}).get("status") or {}).get("podIP")
+        return found if isinstance(found, str) else None
 
     @property
     def handle(self) -> Handle:
         """What the attempt's row keeps."""
         return {"namespace": self.namespace, "pod": self.pod, "uid": self.uid}
-
-    async def look_away(self) -> None:
-        """Follow its log no more, nor what is being settled."""
-        if self.settling is not None and self.settling is not asyncio.current_task():
-            self.settling.cancel()
-            await asyncio.wait({self.settling})
-        await self.kept.stop()
 
 
 def ended(held: Attempt, pod: Object | None, *, gone: bool) -> AttemptEnd:

@@ -100,7 +100,7 @@ class PodBatches:
         for watch in self._watches.values():
             await watch.close()
         for held in self._attempts.values():
-            await held.look_away()
+            await held.let_go()
         await self._uis.close()
         await self._cluster.close()
 
@@ -205,7 +205,7 @@ class PodBatches:
         """Look away from a pod that another gateway watches now."""
         held = self._attempts.pop(attempt, None)
         if held is not None:
-            await held.look_away()
+            await held.let_go()
 
     async def abandon(self, attempt: int, handle: Handle) -> None:
         """End a pod that was made for nothing and stands at its gate. Where Kubernetes is away, the sweep finds it."""
@@ -232,12 +232,8 @@ class PodBatches:
         held = self._take(attempt, handle["namespace"], handle["pod"], handle["uid"])
         held.tried = True  # by its gateway, for all that is known
         self._watch(held.namespace)
-        held.settling = asyncio.create_task(self._settle(held), name=f"settle-{held.pod}")
+        held.settling = asyncio.create_task(self._withheld(held, NEVER), name=f"settle-{held.pod}")
         return held.handle
-
-    async def _settle(self, held: Attempt) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._withheld(held, NEVER)
 
     async def _pods_of(self, attempt: int) -> list[tuple[str, Object]]:
         """An attempt's pods, in whichever namespace they are."""
@@ -381,11 +377,16 @@ class PodBatches:
         held = self._attempts.get(attempt)
         if held is None or held.uid != handle["uid"]:
             return None
-        found, seen = None, held.seen or {}
-        address = (seen.get("status") or {}).get("podIP")
-        if address and pod_reasons.running(seen):
-            found = await self._uis.application(attempt, address)
+        found = None
+        if held.address and pod_reasons.running(held.seen or {}):
+            found = await self._uis.application(attempt, held.address)
         return found or (Application(held.app_id) if held.app_id is not None else None)
+
+    async def listens(self, attempt: int, handle: Handle | None, host: str, port: int) -> bool:
+        """Whether that is the address of this attempt's own pod: all of its ports are its user's."""
+        del handle
+        held = self._attempts.get(attempt)
+        return held is not None and bool(held.address) and host == held.address and 0 < port < 65536
 
     async def log_page(self, attempt: int, first: int, size: int) -> tuple[int, int, list[str]]:
         """A page of the log as far as it was read."""

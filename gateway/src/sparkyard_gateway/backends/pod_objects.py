@@ -98,8 +98,8 @@ class PodObjects:
             return {}, {}
         with tempfile.TemporaryDirectory() as folder:
             batch = isinstance(order, BatchOrder)
-            name = batch_server_name(order.number) if batch else server_name(order.number)
-            conf, files = self._ui_keys.equip_as(Path(folder), name)
+            named = batch_server_name if batch else server_name
+            conf, files = self._ui_keys.equip_as(Path(folder), named(order.number))
             there = {key: value.replace(folder, SECRET_FOLDER) for key, value in conf.items()}
             if batch:
                 there["spark.ssl.ui.port"] = str(pod_conf.SECURE_UI_PORT)
