@@ -279,13 +279,15 @@ def test_code_that_heeds_no_interrupt_is_named_as_such(r: RCells, monkeypatch: p
         ("quit()", "R ended with code 0"),
         ("quit(status = 3)", "R ended with code 3"),
         ("tools::pskill(Sys.getpid(), tools::SIGKILL); Sys.sleep(60)", "R was killed by SIGKILL"),
-        (f"writeBin(rep(as.raw(127), 64), {ANSWERS})", "R sent a message of"),
+        (f"con <- {ANSWERS}; writeBin(rep(as.raw(127), 64), con); close(con)", "R sent a message of"),
         (f"con <- {ANSWERS}; writeBin(raw(4), con); close(con)", "R sent an empty"),
     ],
 )
 def test_an_r_that_is_lost_says_how_and_the_next_one_comes(r: RCells, code: str, how: str) -> None:
+    folder = Path(r.text("cat(tempdir())").splitlines()[0])
     output = r.run(f"kept <- 1; {code}")
     assert output["ename"] == "RLost"
+    assert not folder.exists()
     assert output["evalue"].startswith(how)
     assert r.text("exists('kept')").startswith("[1] FALSE")
 
@@ -350,7 +352,10 @@ def test_the_stack_of_java_in_sparkrs_message_is_told_aside() -> None:
 @needs_r
 @pytest.mark.spark
 @pytest.mark.timeout(600)
-def test_r_runs_in_a_shared_session_within_the_driver_and_ends_with_it(tmp_path: Path) -> None:
+def test_r_runs_in_a_shared_session_within_the_driver_and_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     peer = DriverPeer()
     driver = DriverProcess(peer, tmp_path, kind="shared")
     try:
@@ -385,7 +390,8 @@ def test_r_runs_in_a_shared_session_within_the_driver_and_ends_with_it(tmp_path:
 @needs_r
 @pytest.mark.spark
 @pytest.mark.timeout(600)
-def test_sparkr_joins_the_session_of_the_other_kinds(tmp_path: Path) -> None:
+def test_sparkr_joins_the_session_of_the_other_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     if not has_sparkr():
         pytest.skip(
             "needs the R package SparkR, which no package registry has: install that of a Spark distribution, and name "
@@ -419,7 +425,7 @@ def test_sparkr_joins_the_session_of_the_other_kinds(tmp_path: Path) -> None:
         peer.wait_for(lambda m: m["t"] == "progress" and m["statement"] == number, PATIENCE)
         peer.send({"t": "cancel", "statement": number})
         assert peer.done(number, PATIENCE)["status"] == "cancelled"
-        number = peer.execute("cat('begun\n'); repeat SparkR:::callJStatic('java.lang.Thread', 'sleep', 50)", "sparkr")
+        number = peer.execute("cat('begun\n'); repeat SparkR:::callJStatic('java.lang.System', 'nanoTime')", "sparkr")
         peer.wait_for(lambda m: m["t"] == "stream" and m["statement"] == number, PATIENCE)
         peer.send({"t": "cancel", "statement": number})
         assert peer.done(number, PATIENCE)["status"] == "cancelled"

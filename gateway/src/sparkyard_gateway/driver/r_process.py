@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -55,15 +56,19 @@ class RProcess:
 
     def __init__(self, command: str, home: str) -> None:
         ends: List[int] = []
+        # R removes its own folder only where it ends by itself.
+        self._folder = tempfile.mkdtemp(prefix="sparkyard-r-")
         try:
             for _ in range(5):
                 ends += os.pipe()
             program, requests, answers, out, err = (ends[at : at + 2] for at in range(0, 10, 2))
-            self.process = _start(command, home, program[0], requests[0], answers[1], out[1], err[1])
+            variables = dict(environment(os.environ, home), TMPDIR=self._folder)
+            self.process = _start(command, variables, program[0], requests[0], answers[1], out[1], err[1])
             os.write(program[1], read(_SHELL))  # less than a pipe holds
         except BaseException:
             for end in ends:
                 os.close(end)
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise
         for end in (program[0], program[1], requests[0], answers[1], out[1], err[1]):
             os.close(end)
@@ -131,6 +136,7 @@ class RProcess:
             with contextlib.suppress(OSError):
                 os.close(end)
         self._prints = {}
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _print(self, end: int, printed: Printed) -> bool:
         chunk = _read(end)
@@ -175,7 +181,7 @@ class RProcess:
 
 
 def _start(
-    command: str, home: str, program: int, requests: int, answers: int, out: int, err: int
+    command: str, variables: Dict[str, str], program: int, requests: int, answers: int, out: int, err: int
 ) -> subprocess.Popen[bytes]:
     die_with_us = _death_signal(os.getpid())
     return subprocess.Popen(
@@ -183,7 +189,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=err,
-        env=environment(os.environ, home),
+        env=variables,
         pass_fds=(program, requests, answers),
         preexec_fn=die_with_us,  # noqa: PLW1509  nothing in it takes a lock
     )
