@@ -26,7 +26,8 @@ SCRIPTS = {
     "counts.py": "import sys\nopen(sys.argv[1], 'a').write('x')\nprint('counted', flush=True)\n",
     "waits.py": (
         "import os, sys, time\nopen(sys.argv[1], 'a').write('x')\nprint('pid', os.getpid(), flush=True)\n"
-        "time.sleep(600)\n"
+        # Livy's local mode ends spark-submit's JVM alone.
+        "parent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.1)\n"
     ),
     "fails.py": "import getpass\nprint('begins')\n{}['absent']\n",
 }
