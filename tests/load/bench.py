@@ -5,6 +5,7 @@
 - ``1+1`` through raw HTTP, polled and waited for, and through our kernel in a notebook's place.
 - The gateway's memory with 1 and with 10 idle sessions.
 - The gateway under many sessions: `load.gateway`.
+- Pods, where this machine can run a cluster: `load.pods`.
 
 Everything is real (the standalone hub, its tokens, the gateway, Spark), but the drivers of the last part. Exits 1 where
 a limit does not hold.
@@ -21,7 +22,7 @@ import httpx
 from jupyter_client.manager import KernelManager
 
 from load import gateway as gateway_load
-from load import warm
+from load import pods, warm
 from load.measure import Figure, print_table, resident_mib, spread, timed
 from support.hub_session import HubSession
 from support.standalone import Standalone, running
@@ -194,6 +195,7 @@ def main() -> int:
         figures.append(Figure("gateway's memory, 1 idle session", memory_1, "MiB", 120))
         figures.append(Figure("gateway's memory, each further session", (memory_10 - memory_1) / 9, "MiB", 2))
     figures.extend(gateway_load.figures())
+    figures.extend(pods.figures())
     print_table(figures)
     return 0 if all(figure.held for figure in figures) else 1
 

@@ -172,6 +172,9 @@ class Settings(BaseSettings):
     kubernetes_uid: int = Field(
         185, ge=1, le=2**31 - 1, description="The uid and gid of drivers and executors, whatever their image says."
     )
+    kubernetes_scheduler: str | None = Field(
+        None, min_length=1, description="Which scheduler finds nodes for drivers and executors. Default: the cluster's."
+    )
     kubernetes_installation: str | None = Field(
         None,
         pattern=r"^[a-z0-9]{1,12}$",

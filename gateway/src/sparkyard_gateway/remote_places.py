@@ -134,6 +134,7 @@ def _pod_terms(settings: Settings, database: Database) -> PodTerms:
         account=settings.kubernetes_service_account,
         executor_account=settings.kubernetes_executor_service_account,
         uid=settings.kubernetes_uid,
+        scheduler=settings.kubernetes_scheduler,
         ca=authorities.read_text(encoding="ascii") if authorities else None,
     )
 

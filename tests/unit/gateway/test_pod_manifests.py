@@ -1,6 +1,7 @@
 """What a session is on Kubernetes: pods, Secrets and settings, from an order to objects."""
 
 import base64
+import dataclasses
 import io
 import json
 import subprocess
@@ -58,6 +59,14 @@ def secrets_of(pod: dict[str, Any], terms: Terms = TERMS, **pods: Any) -> dict[s
 
 def both(**pods: Any) -> list[dict[str, Any]]:
     return [made_pod(**pods), pod_manifests.executor_template(order(**pods), TERMS, "program")]
+
+
+def test_the_operators_scheduler_finds_nodes_for_both() -> None:
+    assert not any("schedulerName" in pod["spec"] for pod in both(driver=PLACE, executor=PLACE))
+    terms = dataclasses.replace(TERMS, scheduler="packing")
+    driver = pod_manifests.driver_pod(order(), terms, "program")
+    executor = pod_manifests.executor_template(order(), terms, "program")
+    assert [pod["spec"]["schedulerName"] for pod in (driver, executor)] == ["packing", "packing"]
 
 
 @pytest.mark.parametrize("pod", both(driver=PLACE, executor=PLACE), ids=["driver", "executor"])

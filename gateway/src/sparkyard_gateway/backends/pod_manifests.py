@@ -309,6 +309,8 @@ def _pod_spec(place: Mapping[str, Any], terms: Terms) -> Object:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+    if terms.scheduler is not None:
+        spec["schedulerName"] = terms.scheduler
     if place.get("nodes"):
         spec["nodeSelector"] = dict(place["nodes"])
     if place.get("tolerations"):

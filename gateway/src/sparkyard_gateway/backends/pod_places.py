@@ -34,5 +34,7 @@ class Terms:
     account: str = "spark"
     executor_account: str = "spark-executor"
     uid: int = 185
+    scheduler: str | None = None
+    """Which of the cluster's finds nodes; its own where there is none."""
     ca: str | None = None
     """Certificates that drivers trust the gateway by."""

@@ -1,0 +1,62 @@
+"""Nodes that are not there: kwok says for them that they are ready, and of each pod there that it runs."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from support.cluster import binaries
+from support.cluster.using import Cluster
+
+NODE = {"cpu": "7910m", "memory": "60Gi", "pods": "110"}
+"""What is left to pods of 8 cores and 64 GiB."""
+READY = {"type": "Ready", "status": "True"}
+
+
+@contextlib.contextmanager
+def nodes(cluster: Cluster, count: int) -> Iterator[None]:
+    """So many of them, with the label and the taint `simulated`."""
+    kwok = [
+        binaries.program("kwok"), "--kubeconfig", cluster.kubeconfig, "--manage-all-nodes=false",
+        "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--cidr=10.250.0.1/16",
+    ]  # fmt: skip
+    with process(*map(str, kwok)):
+        try:
+            cluster.apply(*(_node(f"simulated-{number}") for number in range(count)))
+            cluster.until(
+                lambda: cluster.get("nodes", namespace="", simulated="yes"),
+                lambda found: all(map(_is_ready, found["items"])) and len(found["items"]) == count,
+            )
+            yield
+        finally:
+            cluster.kubectl("delete", "nodes", "-l", "simulated=yes")
+
+
+def _is_ready(node: dict[str, Any]) -> bool:
+    return any(READY.items() <= each.items() for each in node["status"].get("conditions", ()))
+
+
+def _node(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": {"simulated": "yes", "kubernetes.io/hostname": name},
+        },
+        "spec": {"taints": [{"key": "simulated", "effect": "NoSchedule"}]},
+        "status": {"allocatable": NODE, "capacity": {"cpu": "8", "memory": "64Gi", "pods": "110"}},
+    }
+
+
+@contextlib.contextmanager
+def process(*command: str) -> Iterator[None]:
+    """A program beside, which must not end by itself."""
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+        assert running.poll() is None, f"{command[0]} ended by itself"
+    finally:
+        running.terminate()
+        running.wait()
