@@ -4,6 +4,7 @@ routes      the requests that need no Spark; their drivers are simulated
 spark       statements on real Spark, and batches, of one gateway
 """
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from support import batch_recordings, contract_on_pods, job_server
 from support.batch_recordings import SCRIPTS, BatchReplay
 from support.cluster.using import Cluster
 from support.contract_on_pods import OnPods
+from support.deviations import Otherwise
 from support.replay import Replay
 from support.schedule import ROUTES, SPARK
 from support.transcripts import RECORDED, Exchange
@@ -21,6 +23,13 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(not RECORDED.is_dir(), reason="needs ../shared, the recorded answers of a real Livy"),
 ]
+
+WITHOUT_R = {
+    "05: result of: kind given: sparkr with no R installed": Otherwise(
+        "the same end, in words that say what the Spark image lacks",
+        expect={"output.status": "error", "state": "available", "output.evalue": re.compile("has no R")},
+    )
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +56,7 @@ def there(cluster: Cluster, jobs: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def spark(there: OnPods) -> Replay:
-    return Replay(there.people, SPARK, there.kill)
+    return Replay(there.people, SPARK, there.kill, WITHOUT_R)
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,8 @@ def _start_hub(cluster: Cluster, namespace: str, image: str, values: Any) -> Non
 
 
 def test_each_of_them_has_the_routes(proxied: Proxied) -> None:
-    assert proxied.through_all() == {(200, "behind")}
+    # The hub answers before it has written them down.
+    proxied.cluster.until(lambda: {"said": proxied.through_all()}, lambda it: it["said"] == {(200, "behind")})
     for address in proxied.pods("sparkyard-traefik").values():
         assert proxied.get(address, "/hub/health").status_code == 200
         assert proxied.get(address, BEHIND).headers["x-content-type-options"] == "nosniff"

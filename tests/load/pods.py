@@ -41,6 +41,9 @@ conf = {
     "spark.kubernetes.namespace": os.environ["NAMESPACE"], "spark.kubernetes.container.image": os.environ["IMAGE"],
     "spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.shuffleTracking.enabled": "true",
     "spark.dynamicAllocation.minExecutors": "0", "spark.driver.memory": "512m",
+    # Its account may make pods and nothing else.
+    "spark.kubernetes.executor.disableConfigMap": "true",
+    "spark.kubernetes.driver.service.deleteOnTermination": "false",
 }
 builder = SparkSession.builder.master("k8s://https://kubernetes.default.svc")
 for key, value in conf.items():

@@ -30,15 +30,15 @@ class NoProxy(Proxy):
 told = json.loads(os.environ["SPARKYARD_SCALE_HUB"])
 c = get_config()
 c.JupyterHub.proxy_class = NoProxy
+c.JupyterHub.services = [{"name": "load", "api_token": told["token"]}]
+scopes = ["admin:users", "admin:servers", "tokens", "access:services"]
+c.JupyterHub.load_roles = [{"name": "load", "services": ["load"], "scopes": scopes}]
 configure(c, HubSettings(**told["settings"]))
 c.JupyterHub.bind_url = f"{told['settings']['public_url']}/"
 c.JupyterHub.hub_bind_url = told["settings"]["public_url"]
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
-c.JupyterHub.services.append({"name": "load", "api_token": told["token"]})
-scopes = ["admin:users", "admin:servers", "tokens", "access:services"]
-c.JupyterHub.load_roles = [*c.JupyterHub.load_roles, {"name": "load", "services": ["load"], "scopes": scopes}]
 spawner = c.KubernetesSpawner
 spawner.namespace = told["namespace"]
 # What a simulated pod can't do: one server here answers for all notebooks.

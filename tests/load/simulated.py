@@ -1,8 +1,10 @@
 """Nodes that are not there: kwok says for them that they are ready, and of each pod there that it runs."""
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from support.cluster import binaries
@@ -10,6 +12,8 @@ from support.cluster.using import Cluster
 
 NODE = {"cpu": "7910m", "memory": "60Gi", "pods": "110"}
 """What is left to pods of 8 cores and 64 GiB."""
+STAGES = ("node/fast/node-initialize", "node/heartbeat-with-lease/node-heartbeat-with-lease", "pod/fast/pod-ready")
+"""What becomes of nodes and pods: files of kwok's own module."""
 READY = {"type": "Ready", "status": "True"}
 
 
@@ -19,6 +23,7 @@ def nodes(cluster: Cluster, count: int) -> Iterator[None]:
     kwok = [
         binaries.program("kwok"), "--kubeconfig", cluster.kubeconfig, "--manage-all-nodes=false",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--cidr=10.250.0.1/16",
+        "--node-lease-duration-seconds=40", *(f"--config={path}" for path in _stages()),
     ]  # fmt: skip
     with process(*map(str, kwok)):
         try:
@@ -30,6 +35,15 @@ def nodes(cluster: Cluster, count: int) -> Iterator[None]:
             yield
         finally:
             cluster.kubectl("delete", "nodes", "-l", "simulated=yes")
+
+
+def _stages() -> list[Path]:
+    told = subprocess.run(
+        ["go", "mod", "download", "-json", "sigs.k8s.io/kwok"],
+        cwd=binaries.SOURCES / "kwok", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    stages = Path(json.loads(told.stdout)["Dir"]) / "kustomize" / "stage"
+    return [stages / f"{each}.yaml" for each in (*STAGES, "pod/fast/pod-delete")]
 
 
 def _is_ready(node: dict[str, Any]) -> bool:

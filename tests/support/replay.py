@@ -14,7 +14,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -43,14 +43,22 @@ def _kill(_session: int, pid: int) -> None:
 
 class Replay:
     """One backend's gateway with its clients: `people` by the names that the recordings use, the first being the one
-    of recordings without a name. `kill` ends the driver of a session, which has said its pid."""
+    of recordings without a name. `kill` ends the driver of a session, which has said its pid. `otherwise` is what this
+    backend answers otherwise than all others."""
 
-    def __init__(self, people: dict[str, httpx.Client], steps: Sequence[Step], kill: Kill = _kill) -> None:
+    def __init__(
+        self,
+        people: dict[str, httpx.Client],
+        steps: Sequence[Step],
+        kill: Kill = _kill,
+        otherwise: Mapping[str, Otherwise] | None = None,
+    ) -> None:
         self.people = people
         self.kill = kill
         self.client = next(iter(people.values()))
         self.sessions: dict[str, int] = {}
         self.statements: dict[tuple[str, str], int] = {}
+        self._otherwise = OTHERWISE | dict(otherwise or {})
         self._steps = steps
         self._done = 0
         self._answers: dict[str, httpx.Response] = {}
@@ -81,7 +89,7 @@ class Replay:
 
     def _is_there(self, exchange: Exchange, answer: httpx.Response) -> bool:
         """Whether ours has come as far as the recorded one had."""
-        if exchange.path.endswith("/completion") and exchange.id not in OTHERWISE and answer.status_code == 200:
+        if exchange.path.endswith("/completion") and exchange.id not in self._otherwise and answer.status_code == 200:
             # One that takes too long is answered with none: a busy machine is asked again.
             return not (exchange.json or {}).get("candidates") or bool(answer.json()["candidates"])
         then = re.search(r'"state":"(\w+)"', exchange.answer)
@@ -89,7 +97,7 @@ class Replay:
             return True
         document = answer.json()
         now = document.get("state")
-        otherwise = OTHERWISE.get(exchange.id)
+        otherwise = self._otherwise.get(exchange.id)
         wanted = str(otherwise.expect.get("state", then[1])) if otherwise is not None else then[1]
         if now is None or wanted in PASSING:
             return True
@@ -135,7 +143,7 @@ class Replay:
     def compare(self, exchange: Exchange) -> None:
         """Raise AssertionError where ours is neither as Livy's nor as the deviation says."""
         answer = self.answer(exchange)
-        otherwise = OTHERWISE.get(exchange.id)
+        otherwise = self._otherwise.get(exchange.id)
         status = exchange.status if otherwise is None or otherwise.status is None else otherwise.status
         assert answer.status_code == status, (answer.text[:2000], otherwise)
         if exchange.method == "HEAD":
