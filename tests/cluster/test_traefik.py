@@ -164,14 +164,13 @@ def _start_hub(cluster: Cluster, namespace: str, image: str, values: Any) -> Non
         "image": image,
         "command": None,
         "securityContext": RESTRICTED | {"runAsUser": 1000},
-        "resources": SMALL,
+        "resources": SMALL | {"limits": {"cpu": "1", "memory": "512Mi"}},
         "readinessProbe": {"httpGet": {"path": "/hub/health", "port": 8081}, "periodSeconds": 2},
         "volumeMounts": [
             *values["hub"]["extraVolumeMounts"],
             {"name": "chart", "mountPath": "/usr/local/etc/jupyterhub"},
         ],
     }
-    container["resources"] = SMALL | {"limits": {"cpu": "1", "memory": "512Mi"}}
     volumes = [*values["hub"]["extraVolumes"], {"name": "chart", "configMap": {"name": "chart"}}]
     labels = {"component": "hub", "app.kubernetes.io/name": "hub"}
     cluster.run_pod(

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from sparkyard_gateway import driver_messages as say
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import Forbidden, Unauthenticated, Unavailable
-from sparkyard_gateway.live import LiveSession, LiveStatement, Printed
+from sparkyard_gateway.live import LiveSession, LiveStatement, Printed, finish
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.pieces import Pieces
 from sparkyard_gateway.sessions import Sessions
@@ -77,7 +77,7 @@ class Line:
         if not self.closed:
             self._outbox.append(text)
             self._unsent += len(text)
-            _set(self._woken)
+            finish(self._woken)
 
     @property
     def waiting(self) -> int:
@@ -91,8 +91,8 @@ class Line:
 
     def close(self) -> None:
         """Hang up."""
-        _set(self.hung_up)
-        _set(self._woken)
+        finish(self.hung_up)
+        finish(self._woken)
 
     async def send_all(self) -> None:
         """Send what is queued, as it comes, until the end."""
@@ -328,11 +328,6 @@ def _greeted(session: LiveSession, text: str) -> int:
     if not isinstance(hello, say.Hello) or hello.session != session.id:
         raise ConnectionError("the driver did not say hello")
     return hello.pid
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 async def _first(*coroutines: Awaitable[object]) -> None:

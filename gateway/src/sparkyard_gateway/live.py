@@ -35,8 +35,7 @@ class Signal:
         """Wake them."""
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            if not each.done():
-                each.set_result(None)
+            finish(each)
 
     async def wait_until(self, satisfied: Callable[[], bool], seconds: float) -> None:
         """Return as soon as `satisfied()` after some change, or when the time is up."""
@@ -50,14 +49,15 @@ class Signal:
                 return
             woken: asyncio.Future[None] = loop.create_future()
             self._waiting.append(woken)
-            timer = loop.call_later(left, _finish, woken)
+            timer = loop.call_later(left, finish, woken)
             try:
                 await woken
             finally:
                 timer.cancel()
 
 
-def _finish(future: asyncio.Future[None]) -> None:
+def finish(future: asyncio.Future[None]) -> None:
+    """Wake whoever waits for it, once."""
     if not future.done():
         future.set_result(None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sparkyard_gateway.backends import livy
+from sparkyard_gateway.backends import livy, upstream_rounds
 from sparkyard_gateway.backends.base import BackendAway, BackendError, DriverOrder, Ended
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.submission import Terms, batch_name
@@ -104,6 +104,8 @@ async def here(tmp_path, monkeypatch):
     for name, seconds in {"TICK_SECONDS": 0.01, "FIRST_PAUSE": 0.02, "LONGEST_AWAY": 0.1, "FORGOTTEN_SECONDS": 0.2,
                           "LOG_SECONDS": 0.05, "FRESH_SECONDS": 0.0}.items():  # fmt: skip
         monkeypatch.setattr(livy, name, seconds)
+    for name, seconds in {"FIRST_AWAY": 0.02, "LONGEST_AWAY": 0.1}.items():
+        monkeypatch.setattr(upstream_rounds, name, seconds)
     made = Here(tmp_path)
     yield made
     await made.backend.close()

@@ -118,10 +118,10 @@ def order() -> BatchOrder:
 
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
-    for name, seconds in {"FIRST_PAUSE": 0.02, "FORGOTTEN_SECONDS": 0.2, "SETTLE_SECONDS": 0.2,
+    for name, seconds in {"TICK_SECONDS": 0.01, "FIRST_PAUSE": 0.02, "FORGOTTEN_SECONDS": 0.2, "SETTLE_SECONDS": 0.2,
                           "FRESH_SECONDS": 0.0}.items():  # fmt: skip
         monkeypatch.setattr(livy_batches, name, seconds)
-    for name, seconds in {"TICK_SECONDS": 0.01, "FIRST_AWAY": 0.02, "LONGEST_AWAY": 0.1}.items():
+    for name, seconds in {"FIRST_AWAY": 0.02, "LONGEST_AWAY": 0.1}.items():
         monkeypatch.setattr(upstream_rounds, name, seconds)
     made = Here(tmp_path)
     yield made

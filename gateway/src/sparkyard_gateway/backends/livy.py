@@ -29,16 +29,15 @@ from sparkyard_gateway.backends.driver_log import DriverLog
 from sparkyard_gateway.backends.submission import Terms
 from sparkyard_gateway.backends.upstream import Batch, UpstreamAway, UpstreamLivy, UpstreamRefused
 from sparkyard_gateway.backends.upstream_log import UpstreamLog
+from sparkyard_gateway.backends.upstream_rounds import LONGEST_AWAY, UpstreamRounds
 
 TICK_SECONDS = 0.5
 FIRST_PAUSE = 1.0
-LONGEST_AWAY = 60.0
 LOG_SECONDS = 60.0
 """How old the kept log of a driver on the line may be; a page of it is fetched afresh."""
 FRESH_SECONDS = 1.0
 FORGOTTEN_SECONDS = 15.0
 """How long a batch must be unknown to the upstream, with no driver on the line, until it is given up."""
-AT_A_TIME = 8
 MOST_A_SECOND = 20.0
 """How many batches are asked about in a second at most, however many there are."""
 ENDED = frozenset({"success", "dead", "killed", "error"})
@@ -99,16 +98,12 @@ class LivyBackend:
         self._poll_seconds = poll_seconds
         self._watches: dict[int, _Watch] = {}
         self._over: set[int] = set()
-        self._poller: asyncio.Task[None] | None = None
-        self._away_until, self._away_pause = 0.0, 0.0
+        self._rounds = UpstreamRounds(self._due, self._look, tick_seconds=TICK_SECONDS)
         sessions_dir.mkdir(parents=True, exist_ok=True)
 
     async def close(self) -> None:
         """Ask no more; the batches run on."""
-        if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
+        await self._rounds.close()
         await self._upstream.close()
 
     # Start
@@ -177,42 +172,11 @@ class LivyBackend:
         self._over.discard(session_id)
         kept = UpstreamLog(self._dir / str(session_id))
         self._watches[session_id] = _Watch(session_id, name, number, kept)
-        if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll(), name="upstream-poll")
+        self._rounds.go_on()
 
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            try:
-                await self._look_at_due()
-            except Exception:  # the loop must outlive one bad round
-                log.exception("upstream_poll_failed")
-
-    async def _look_at_due(self) -> None:
+    def _due(self) -> list[_Watch]:
         now = time.monotonic()
-        if now < self._away_until:
-            return
-        due = [each for each in self._watches.values() if self._is_due(each, now)]
-        # While the upstream is away one question is enough to learn that it still is.
-        step = 1 if self._away_pause else AT_A_TIME
-        for first in range(0, len(due), step):
-            looks = await asyncio.gather(*map(self._look, due[first : first + step]), return_exceptions=True)
-            for look in looks:
-                if isinstance(look, UpstreamAway | UpstreamRefused):
-                    self._went_away(look)
-                    return
-                if isinstance(look, BaseException):
-                    raise look
-            if self._away_pause:
-                log.info("upstream_back")
-                self._away_pause = 0.0
-                return
-
-    def _went_away(self, error: Exception) -> None:
-        if not self._away_pause:
-            log.warning("upstream_away", error=str(error), sessions=len(self._watches))
-        self._away_pause = min(max(2 * self._away_pause, FIRST_PAUSE), LONGEST_AWAY)
-        self._away_until = time.monotonic() + self._away_pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        return [each for each in self._watches.values() if self._is_due(each, now)]
 
     def _is_due(self, watch: _Watch, now: float) -> bool:
         on_line = self._on_the_line(watch.session_id)
@@ -323,7 +287,7 @@ class LivyBackend:
 
     async def problem(self) -> str | None:
         """Whether drivers could be started, for whoever asks how the gateway is."""
-        if self._away_pause:
+        if self._rounds.away:
             return "The upstream Livy does not answer."
         try:
             await self._upstream.find("sparkyard-nobody")

@@ -36,6 +36,7 @@ from sparkyard_gateway.backends.upstream import Batch, UpstreamAway, UpstreamLiv
 from sparkyard_gateway.backends.upstream_log import UpstreamLog
 from sparkyard_gateway.backends.upstream_rounds import LONGEST_AWAY, UpstreamRounds
 
+TICK_SECONDS = 0.25
 FIRST_PAUSE = 1.0
 SETTLE_SECONDS = 5.0
 """How long the upstream must answer that it knows no such batch, until it is taken that none was ever posted."""
@@ -104,7 +105,7 @@ class LivyBatches:
         self._poll_seconds = poll_seconds
         self._watches: dict[int, _Watch] = {}
         self._over: dict[int, _Watch] = {}
-        self._rounds = UpstreamRounds(self._due, self._look, self._went_away)
+        self._rounds = UpstreamRounds(self._due, self._look, self._went_away, tick_seconds=TICK_SECONDS)
         self._proof, self._proven_until = asyncio.Lock(), 0.0
         batches_dir.mkdir(parents=True, exist_ok=True)
 

@@ -12,7 +12,6 @@ import structlog
 
 from sparkyard_gateway.backends.upstream import UpstreamAway, UpstreamRefused
 
-TICK_SECONDS = 0.25
 FIRST_AWAY = 1.0
 LONGEST_AWAY = 60.0
 AT_A_TIME = 8
@@ -29,14 +28,22 @@ class UpstreamRounds(Generic[T]):
         self,
         due: Callable[[], Sequence[T]],
         look: Callable[[T], Awaitable[None]],
-        when_away: Callable[[], None],
+        when_away: Callable[[], None] | None = None,
+        *,
+        tick_seconds: float,
     ) -> None:
         """`look` asks about one that is `due`, and raises UpstreamAway or UpstreamRefused where it gets no answer."""
         self._due = due
         self._look = look
         self._when_away = when_away
+        self._tick_seconds = tick_seconds
         self._task: asyncio.Task[None] | None = None
         self._away_until = self._away_pause = 0.0
+
+    @property
+    def away(self) -> bool:
+        """Whether the upstream was silent when it was last asked."""
+        return bool(self._away_pause)
 
     def go_on(self) -> None:
         """There is something to ask about."""
@@ -52,7 +59,7 @@ class UpstreamRounds(Generic[T]):
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(self._tick_seconds)
             try:
                 await self._round()
             except Exception:  # the loop must outlive one bad round
@@ -80,6 +87,7 @@ class UpstreamRounds(Generic[T]):
     def _went_away(self, error: Exception, due: int) -> None:
         if not self._away_pause:
             log.warning("upstream_away", error=str(error), due=due)
-        self._when_away()
+        if self._when_away is not None:
+            self._when_away()
         self._away_pause = min(max(2 * self._away_pause, FIRST_AWAY), LONGEST_AWAY)
         self._away_until = time.monotonic() + self._away_pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
