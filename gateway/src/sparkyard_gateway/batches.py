@@ -7,31 +7,30 @@ can tell an attempt that never began, which it starts again, from one that did, 
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
-from sparkyard_gateway.admission import Room, check_batches_run, duplicate
+from sparkyard_gateway.admission import Admission, Room, check_batches_run
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Queues
 from sparkyard_gateway.batch_applications import look_for_application, note
 from sparkyard_gateway.batch_news import BatchNews
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import Misdirected, Rejected, StoreUnavailable
+from sparkyard_gateway.errors import StoreUnavailable
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.metrics import Metrics
-from sparkyard_gateway.names import check_key, check_name
+from sparkyard_gateway.names import check_name
 from sparkyard_gateway.orders import batch_order, granted
 from sparkyard_gateway.places import check_place
 from sparkyard_gateway.starts import Starts
 from sparkyard_gateway.states import BatchState
 from sparkyard_gateway.store.batch_models import BatchEvent, NewBatch
 from sparkyard_gateway.store.batches import BatchStore
-from sparkyard_gateway.store.repository import DuplicateError, FullError, Limits
+from sparkyard_gateway.store.repository import Limits
 from sparkyard_gateway.times import now_ms
 from sparkyard_gateway.wire import BatchRequest
 
@@ -70,14 +69,13 @@ class Batches:
         self._catalog = catalog
         self._metrics = metrics
         self._starts = starts
-        limits = Limits(settings.max_batches, settings.max_batches_per_user)
-        self._room = Room("batches", limits, "wait for one, or delete it")
-        self._creating: Counter[str] = Counter()
         self._tasks = BatchTasks()
-        # Where several run: the database counts, and none is begun or ended before it is surely one's own.
+        # Where several run: none is begun or ended before it is surely one's own.
         self.shared = False
         self.until_held: Callable[[], Awaitable[None]] = _at_once
         self.live: dict[int, LiveBatch] = {}
+        limits = Limits(settings.max_batches, settings.max_batches_per_user)
+        self.admission = Admission("batch", Room("batches", limits, "wait for one, or delete it"), store, self.live)
         self.running: dict[int, LiveBatch] = {}
         """By attempt: every batch whose end was not seen, also those that were deleted."""
         self.news = BatchNews(self.running, store)
@@ -96,20 +94,15 @@ class Batches:
 
     async def create(self, caller: Caller, request: BatchRequest, key: str | None) -> LiveBatch:
         """Write down a batch and begin to start it."""
-        if key is not None:
-            check_key(key)
-            known = await self._of_key(caller, key)
-            if known is not None:
-                return known
-        spec = await self.judge(caller, request)
-        self._room.check(request.name, caller.name, self.live.values(), self._creating)
-        self._creating[caller.name] += 1
-        try:
-            return await self._create(caller, request, key, spec)
-        finally:
-            self._creating[caller.name] -= 1
 
-    async def _create(self, caller: Caller, request: BatchRequest, key: str | None, spec: SessionSpec) -> LiveBatch:
+        async def add(spec: SessionSpec, limits: Limits | None) -> LiveBatch:
+            return await self._create(caller, request, key, spec, limits)
+
+        return await self.admission.admit(caller.name, request.name, key, lambda: self.judge(caller, request), add)
+
+    async def _create(
+        self, caller: Caller, request: BatchRequest, key: str | None, spec: SessionSpec, limits: Limits | None
+    ) -> LiveBatch:
         new = NewBatch(
             owner=caller.name,
             team=spec.team,
@@ -123,16 +116,7 @@ class Batches:
             idempotency_key=key,
             created_at=now_ms(),
         )
-        try:
-            limits = self._room.limits if self.shared else None
-            number, attempt = await self._store.add(new, "created", limits)
-        except FullError as error:
-            raise self._room.full(everybody=str(error) == "all") from None
-        except DuplicateError:
-            known = await self._of_key(caller, key) if key is not None else None
-            if known is not None:
-                return known
-            raise duplicate(request.name) from None
+        number, attempt = await self._store.add(new, "created", limits)
         batch = self.live[number] = LiveBatch.new(number, attempt, new)
         self._metrics.batches_created.labels(batch.profile).inc()
         log.info("batch_created", batch=number, user=batch.owner, profile=batch.profile)
@@ -148,17 +132,6 @@ class Batches:
         spec = policy.decide_batch(self._catalog.catalog, caller, request)
         check_place(self._settings, caller, spec, batch=True)
         return spec
-
-    async def _of_key(self, caller: Caller, key: str) -> LiveBatch | None:
-        number = await self._store.of_key(caller.name, key)
-        if number is None:
-            return None
-        batch = self.live.get(number)
-        if batch is None or batch.removed:
-            if batch is None and await self._store.is_shown(number):
-                raise Misdirected(f"The batch {number} belongs to another gateway.", number)
-            raise Rejected(f"The batch {number} that was created with this Idempotency-Key is gone")
-        return batch
 
     # Its run
 

@@ -336,5 +336,5 @@ def _join(membership: Membership, handover: Handover, sessions: Sessions, batche
     membership.when_changed = handover.tell_drivers
     sessions.gateways = drivers.addresses = membership.driver_addresses
     sessions.until_held = batches.until_held = membership.until_held
-    sessions.shared = batches.shared = True
+    batches.shared = sessions.admission.shared = batches.admission.shared = True
     drivers.suspended = lambda: membership.suspended

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 
 from sparkyard_catalog import (
     Catalog,
@@ -14,7 +15,7 @@ from sparkyard_catalog import (
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.errors import RefusedByPolicy, Rejected
 from sparkyard_gateway.times import span_seconds
-from sparkyard_gateway.wire import BatchRequest, SessionRequest
+from sparkyard_gateway.wire import BatchRequest, SessionRequest, SparkRequest
 
 _CLASS = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
 
@@ -32,24 +33,7 @@ def choices(request: SessionRequest) -> SessionChoices:
                 span_seconds(span)
             except ValueError:
                 raise Rejected(f"Invalid time string: {span}") from None
-    return SessionChoices(
-        profile=request.profile,
-        kind=request.kind,
-        driver_memory=request.driver_memory,
-        driver_cores=request.driver_cores or None,
-        executor_memory=request.executor_memory,
-        executor_cores=request.executor_cores or None,
-        executors=request.num_executors or None,
-        conf=request.conf or {},
-        jars=tuple(request.jars or ()),
-        py_files=tuple(request.py_files or ()),
-        files=tuple(request.files or ()),
-        archives=tuple(request.archives or ()),
-        queue=request.queue,
-        proxy_user=request.proxy_user,
-        idle_timeout=request.idle_timeout,
-        lifetime=request.ttl,
-    )
+    return replace(_spark_choices(request), kind=request.kind, idle_timeout=request.idle_timeout, lifetime=request.ttl)
 
 
 def batch_choices(request: BatchRequest) -> SessionChoices:
@@ -60,6 +44,10 @@ def batch_choices(request: BatchRequest) -> SessionChoices:
         raise Rejected(f"className '{request.class_name[:100]}' is not the name of a class, such as org.example.Main")
     if any("\0" in each for each in request.args or ()):
         raise Rejected("args hold a NUL character, which no program can be given")
+    return replace(_spark_choices(request), file=request.file)
+
+
+def _spark_choices(request: SparkRequest) -> SessionChoices:
     return SessionChoices(
         profile=request.profile,
         driver_memory=request.driver_memory,
@@ -72,7 +60,6 @@ def batch_choices(request: BatchRequest) -> SessionChoices:
         py_files=tuple(request.py_files or ()),
         files=tuple(request.files or ()),
         archives=tuple(request.archives or ()),
-        file=request.file,
         queue=request.queue,
         proxy_user=request.proxy_user,
     )

@@ -7,7 +7,6 @@ finish.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -15,24 +14,22 @@ import structlog
 
 from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import ownership, policy
-from sparkyard_gateway.admission import Room, duplicate
+from sparkyard_gateway.admission import Admission, Room
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import Backend, BackendError, DriverOrder, Ended
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.credentials import credentials
 from sparkyard_gateway.driver_logs import DriverLogs, with_exception
-from sparkyard_gateway.errors import Misdirected, Rejected
 from sparkyard_gateway.failures import Failure
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.metrics import Metrics
-from sparkyard_gateway.names import check_key
 from sparkyard_gateway.orders import granted, order
 from sparkyard_gateway.outcomes import not_run
 from sparkyard_gateway.places import check_place
 from sparkyard_gateway.starts import LAUNCHING, Starts, launched, too_late
 from sparkyard_gateway.states import SessionState, StatementState
 from sparkyard_gateway.store.models import NOBODY, Event, NewSession
-from sparkyard_gateway.store.repository import DuplicateError, FullError, Limits, Store
+from sparkyard_gateway.store.repository import Limits, Store
 from sparkyard_gateway.times import now_ms, steady_ms
 from sparkyard_gateway.warm import WarmDrivers
 from sparkyard_gateway.wire import SessionRequest
@@ -64,15 +61,13 @@ class Sessions:
         self._catalog = catalog
         self._metrics = metrics
         self.starts = Starts(settings.concurrent_starts, metrics.start_queue_seconds.observe)
-        limits = Limits(settings.max_sessions, settings.max_sessions_per_user)
-        self._room = Room("sessions", limits, "delete one first")
-        self._creating: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveSession] = {}
+        limits = Limits(settings.max_sessions, settings.max_sessions_per_user)
+        self.admission = Admission("session", Room("sessions", limits, "delete one first"), store, self.live)
         self.warm: WarmDrivers | None = None
         """Asked for a driver before one is started; set where the parts are wired."""
-        # Where several run: the database counts, drivers know all, and none is ended before it is surely one's own.
-        self.shared = False
+        # Where several run: drivers know all, and none is ended before it is surely one's own.
         self.gateways: Callable[[], list[str]] = list
         self.until_held: Callable[[], Awaitable[None]] = _at_once
         self.recall: Callable[[LiveSession], Awaitable[None]] | None = None
@@ -100,20 +95,16 @@ class Sessions:
 
     async def create(self, caller: Caller, request: SessionRequest, key: str | None) -> LiveSession:
         """Write down a session and begin to start its driver."""
-        if key is not None:
-            check_key(key)
-            known = await self._of_key(caller, key)
-            if known is not None:
-                return known
-        spec = await self.judge(caller, request)
-        self._room.check(request.name, caller.name, self.live.values(), self._creating)
-        self._creating[caller.name] += 1
-        try:
-            return await self._create(caller, request, key, spec)
-        finally:
-            self._creating[caller.name] -= 1
 
-    async def _create(self, caller: Caller, request: SessionRequest, key: str | None, spec: SessionSpec) -> LiveSession:
+        async def add(spec: SessionSpec, limits: Limits | None) -> LiveSession:
+            taken = await self.warm.take(caller.name, request, key, spec, limits) if self.warm is not None else None
+            return taken or await self._create(caller, request, key, spec, limits)
+
+        return await self.admission.admit(caller.name, request.name, key, lambda: self.judge(caller, request), add)
+
+    async def _create(
+        self, caller: Caller, request: SessionRequest, key: str | None, spec: SessionSpec, limits: Limits | None
+    ) -> LiveSession:
         backend, now = self._settings.backend, now_ms()
         proof = credentials(backend)
         new = NewSession(
@@ -132,20 +123,7 @@ class Sessions:
             created_at=now,
             active_at=now,
         )
-        try:
-            limits = self._room.limits if self.shared else None
-            if self.warm is not None:
-                taken = await self.warm.take(caller.name, request, key, spec, limits)
-                if taken is not None:
-                    return taken
-            session = await self.add(new, proof.secret, limits)
-        except FullError as error:
-            raise self._room.full(everybody=str(error) == "all") from None
-        except DuplicateError:
-            known = await self._of_key(caller, key) if key is not None else None
-            if known is not None:
-                return known
-            raise duplicate(request.name) from None
+        session = await self.add(new, proof.secret, limits)
         self._metrics.created.labels(session.profile).inc()
         return session
 
@@ -167,17 +145,6 @@ class Sessions:
         spec = policy.decide(self._catalog.catalog, caller, request)
         check_place(self._settings, caller, spec)
         return spec
-
-    async def _of_key(self, caller: Caller, key: str) -> LiveSession | None:
-        number = await self._store.session_of_key(caller.name, key)
-        if number is None:
-            return None
-        session = self.live.get(number)
-        if session is None:
-            if await self._store.is_shown(number):
-                raise Misdirected(f"The session {number} belongs to another gateway.", session=number)
-            raise Rejected(f"The session {number} that was created with this Idempotency-Key is gone")
-        return session
 
     async def start_again(self, session: LiveSession) -> None:
         """Start the driver of a session whose gateway died before it had started one.

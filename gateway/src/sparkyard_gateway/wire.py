@@ -61,11 +61,10 @@ class _Request(_Wire):
     model_config = ConfigDict(extra="forbid", populate_by_name=False, hide_input_in_errors=True)
 
 
-class SessionRequest(_Request):
-    """The body of POST /sessions."""
+class SparkRequest(_Request):
+    """What the requests for sessions and batches have in common."""
 
-    kind: KindField = Kind.SHARED
-    proxy_user: Text | None = Field(None, description="The caller, or nobody: a session is its caller's.")
+    proxy_user: Text | None = Field(None, description="The caller, or nobody: a session or batch is its caller's.")
     jars: Words | None = None
     py_files: Words | None = None
     files: Words | None = None
@@ -78,10 +77,16 @@ class SessionRequest(_Request):
     queue: Text | None = None
     name: Text | None = None
     conf: dict[StrictStr, Text] | None = None
+    profile: StrictStr | None = Field(None, description="Addition: the catalog's profile. Default: the person's own.")
+
+
+class SessionRequest(SparkRequest):
+    """The body of POST /sessions."""
+
+    kind: KindField = Kind.SHARED
     heartbeat_timeout_in_second: Whole | None = None
     ttl: Text | None = None
     idle_timeout: Text | None = None
-    profile: StrictStr | None = Field(None, description="Addition: the catalog's profile. Default: the person's own.")
     warm: StrictBool | None = Field(
         None, description="Addition: false starts a driver of the session's own, where a warm one could be had."
     )
@@ -147,26 +152,12 @@ class StateAnswer(_Wire):
     state: SessionState
 
 
-class BatchRequest(_Request):
+class BatchRequest(SparkRequest):
     """The body of POST /batches."""
 
     file: StrictStr | None = Field(None, description="What to run: the address of a Python file or a jar. Required.")
-    proxy_user: StrictStr | None = Field(None, description="Yourself, or left out: a batch is its caller's.")
     class_name: StrictStr | None = None
     args: list[Text] | None = None
-    jars: Words | None = None
-    py_files: Words | None = None
-    files: Words | None = None
-    archives: Words | None = None
-    driver_memory: StrictStr | None = None
-    driver_cores: StrictInt | None = None
-    executor_memory: StrictStr | None = None
-    executor_cores: StrictInt | None = None
-    num_executors: StrictInt | None = None
-    queue: StrictStr | None = None
-    name: StrictStr | None = None
-    conf: dict[StrictStr, Text] | None = None
-    profile: StrictStr | None = Field(None, description="Addition: the catalog's profile. Default: the person's own.")
 
 
 class BatchAnswer(_Wire):

@@ -148,7 +148,7 @@ async def test_what_is_taken_is_its_owners_in_everything(store):
     assert await store.take_session(number, TAKING)
     row = await store.session(number)
     assert dataclasses.asdict(TAKING).items() <= dataclasses.asdict(row).items()
-    assert await store.session_of_key("alice", "k") == number
+    assert await store.of_key("alice", "k") == number
 
 
 @pytest.mark.parametrize(

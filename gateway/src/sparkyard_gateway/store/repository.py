@@ -201,7 +201,7 @@ class Store:
         query = select(sessions.c.id).where(sessions.c.id == number, sessions.c.removed_at.is_(None))
         return await self._database.read(lambda connection: connection.execute(query).scalar()) is not None
 
-    async def session_of_key(self, owner: str, key: str) -> int | None:
+    async def of_key(self, owner: str, key: str) -> int | None:
         """Which session was created with this idempotency key."""
         query = select(sessions.c.id).where(sessions.c.owner == owner, sessions.c.idempotency_key == key)
         return await self._database.read(lambda connection: connection.execute(query).scalar())
