@@ -1,7 +1,7 @@
 """zero-to-jupyterhub's own chart under ours: what a person gets by it, and that nothing of ours is opened by it.
 
-Everywhere else a stand-in is in its place (tests/support/z2jh), as it can't be fetched everywhere. Here it is the real one, which
-SPARKYARD_Z2JH names; with that set, test_stories has it too.
+Everywhere else a stand-in is in its place (tests/support/z2jh), as it can't be fetched everywhere. Here it is the real
+one, which SPARKYARD_Z2JH names; with that set, test_stories has it too.
 """
 
 import json

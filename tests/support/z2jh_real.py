@@ -1,8 +1,8 @@
 """zero-to-jupyterhub's own chart in place of the stand-in, for whoever has it.
 
-SPARKYARD_Z2JH names it: a chart's folder, as its repository has it or unpacked, or a package (.tgz). What the repository
-leaves to a release is done here to a copy: a version, and the schema of values as JSON, so that `helm` judges our values
-by it. docs/cluster.md says more.
+SPARKYARD_Z2JH names it: a chart's folder, as its repository has it or unpacked, or a package (.tgz). What the
+repository leaves to a release is done here to a copy: a version, and the schema of values as JSON, so that `helm`
+judges our values by it. docs/cluster.md says more.
 
 Its images are not fetched: hub and proxy are those of the stand-in, its scheduler is the cluster's own program in an
 image, and what only sleeps is busybox.
