@@ -357,7 +357,8 @@ def test_every_image_of_a_catalog_is_fetched_and_of_the_next_one_too(
 
     def fetched() -> set[str]:
         assert cluster.place is not None
-        return {name for name in archives.images(cluster.place) if name.startswith(registry.address)}
+        names = archives.images(cluster.place)
+        return {name for name in names if name.startswith(f"{registry.address}/") and "@" not in name}
 
     def all_there() -> None:
         cluster.until(

@@ -184,7 +184,10 @@ def test_each_of_them_has_the_routes(proxied: Proxied) -> None:
     # The hub answers before it has written them down.
     proxied.cluster.until(lambda: {"said": proxied.through_all()}, lambda it: it["said"] == {(200, "behind")})
     for address in proxied.pods("sparkyard-traefik").values():
-        assert proxied.get(address, "/hub/health").status_code == 200
+        # The hub is ready a moment before its Service leads to it.
+        proxied.cluster.until(
+            lambda at=address: {"said": proxied.get(at, "/hub/health").status_code}, lambda it: it["said"] == 200
+        )
         assert proxied.get(address, BEHIND).headers["x-content-type-options"] == "nosniff"
 
 
