@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from support import postgres
+from support import postgres, registries
 from support.chart import Chart, merged
-from support.cluster import binaries
+from support.cluster import archives, binaries
 from support.cluster.lifecycle import addresses_of
 from support.cluster.using import Cluster
 from support.pod_security import containers, violations
@@ -109,6 +109,37 @@ def test_each_gateway_has_a_name_and_an_address_of_its_own(rendered: list[Object
     assert env["SPARKYARD_GATEWAY_DRIVER_URL"] == "ws://$(POD_NAME).sparkyard-gateways.$(POD_NAMESPACE).svc:8711"
 
 
+def test_two_releases_of_one_name_share_nothing_of_the_whole_clusters(chart: Chart) -> None:
+    """In two namespaces: what is in none is named by both."""
+
+    def of_cluster(namespace: str) -> set[str]:
+        objects = chart.render(namespace, spark={"namespaces": [f"{namespace}-spark"]})
+        kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding")
+        return {f"{it['kind']}/{it['metadata']['name']}" for it in objects if it["kind"] in kinds}
+
+    one, other = of_cluster("one"), of_cluster("other")
+    assert len(one) == len(other) == 6
+    assert not one & other
+
+
+@pytest.mark.parametrize(
+    ("changed", "scheduler"),
+    [
+        ({}, "sparkyard-user-scheduler"),
+        ({"spark": {"scheduler": "default-scheduler"}}, "default-scheduler"),
+        ({"spark": {"scheduler": "packing"}}, "packing"),
+        ({"jupyterhub": {"scheduling": {"userScheduler": {"enabled": False}}}}, None),
+        ({"jupyterhub": {"enabled": False}}, None),
+    ],
+)
+def test_drivers_are_placed_by_zero_to_jupyterhubs_scheduler_where_that_is_on(
+    chart: Chart, changed: Any, scheduler: str | None
+) -> None:
+    stateful = the(chart.render(**changed), "StatefulSet", "sparkyard-gateway")
+    env = {it["name"]: it.get("value") for it in stateful["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env.get("SPARKYARD_GATEWAY_KUBERNETES_SCHEDULER") == scheduler
+
+
 def test_settings_reach_the_gateway_as_they_are(chart: Chart) -> None:
     settings = {"max_sessions_per_user": 3, "max_body_bytes": 16777216, "event_logs": False, "log_level": "debug"}
     stateful = the(chart.render(gateway={"settings": settings}), "StatefulSet", "sparkyard-gateway")
@@ -170,6 +201,7 @@ def test_no_policy_lets_anybody_reach_the_metadata_address(rendered: list[Object
         ),
         ({"gateway": {"settings": {"host": "x"}}}, "gateway.settings.host is decided by the chart"),
         ({"gateway": {"replica": 3}}, "replica"),
+        ({"jupyterhub": {"fullnameOverride": "x"}}, "fullnameOverride is not supported"),
     ],
 )
 def test_mistakes_are_told(chart: Chart, changed: Any, words: str) -> None:
@@ -302,6 +334,51 @@ def test_the_token_of_hub_and_gateway_stays_over_upgrades(installed: Installed) 
     before = token()
     installed.helm("upgrade", gateway={"settings": {"max_sessions_per_user": 2}})
     assert token() == before
+
+
+@pytest.fixture
+def registry(cluster: Cluster, tmp_path: Path) -> Iterator[registries.Registry]:
+    """One of the node's own, with images that the cluster has never had."""
+    with registries.on_node(cluster, tmp_path) as found:
+        yield found
+
+
+def test_every_image_of_a_catalog_is_fetched_and_of_the_next_one_too(
+    installed: Installed, registry: registries.Registry
+) -> None:
+    cluster, namespace = installed.cluster, installed.namespace
+    assert cluster.place is not None
+
+    def catalog(version: int) -> str:
+        """Notebooks', Spark's and steps' images, all of them new; the second has one of each other name."""
+        text = re.sub(r'ref: "localhost[^"]*"', f'ref: "{registry.image("tools", 1)}"', catalog_text("Small"))
+        text = text.replace("sparkyard/notebook:0.1", registry.image("lab", version))
+        return text.replace("sparkyard/spark:3.5", registry.image("spark", 1))
+
+    def fetched() -> set[str]:
+        assert cluster.place is not None
+        names = archives.images(cluster.place)
+        return {name for name in names if name.startswith(f"{registry.address}/") and "@" not in name}
+
+    def all_there() -> None:
+        cluster.until(
+            lambda: cluster.get("daemonset", "sparkyard-pre-puller", namespace),
+            lambda it: (
+                it["metadata"]["generation"] == it["status"].get("observedGeneration")
+                and it["status"].get("updatedNumberScheduled") == it["status"].get("numberReady") == 1
+            ),
+        )
+
+    assert fetched() == set()
+    # Where images are there already nothing waits; helm's own wait is for the first readiness of all.
+    installed.helm("upgrade", prePuller={"enabled": True}, catalog=catalog(1))
+    all_there()
+    assert fetched() == {registry.image(name, 1) for name in ("tools", "lab", "spark")}
+    installed.helm("upgrade", prePuller={"enabled": True}, catalog=catalog(2))
+    all_there()
+    assert registry.image("lab", 2) in fetched()
+    installed.helm("upgrade")
+    assert cluster.get("daemonset", namespace=namespace)["items"] == []
 
 
 def test_uninstalling_leaves_what_the_guide_says(installed: Installed) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from load import simulated
 from support.chart import CHART
 from support.cluster.using import Cluster, RefusedError
 from support.cluster_hub import ClusterHub, running_hub
@@ -213,6 +214,8 @@ def test_what_is_not_granted_is_refused_and_nothing_is_made(
     [
         ("huge", r"No machine of the cluster can take your server: of 1 machine, 1 has too little free CPU\. Choose a"),
         ("elsewhere", r"of 1 machine, 1 is not of the kind that the profile asks for"),
+        ("gpu", r"of 1 machine, 1 has too few free GPUs \(nvidia\.com/gpu\)\. Choose a"),
+        ("arm", r"of 1 machine, 1 is not of the kind that the profile asks for"),
         ("nowhere", r"The image An image that is nowhere \(localhost:5999/nowhere:1\) could not be fetched"),
         ("no-lab", r"The image An image without JupyterLab \(localhost/busybox:1\) has no jupyterhub-singleuser"),
         ("fails", r"The step 'Breaking' failed \(exit status 3\)"),
@@ -233,6 +236,47 @@ def test_a_start_that_cannot_succeed_says_why_and_leaves_nothing(
     assert not dana.get("/hub/api/users/dana").json()["servers"]
     page = dana.get("/hub/spawn-pending/dana").text
     assert "did not start" in page or "Choose a profile" in page
+
+
+def test_a_machine_with_gpus_takes_a_server_that_asks_for_one(
+    hub: ClusterHub, cluster: Cluster, dana: HubSession
+) -> None:
+    """The machine offers one as a device plugin does: by its status."""
+    (node,) = cluster.get("nodes", namespace="")["items"]
+
+    def offer(operation: str) -> None:
+        paths = [f"/status/{part}/nvidia.com~1gpu" for part in ("capacity", "allocatable")]
+        patch = json.dumps([{"op": operation, "path": path, "value": "1"} for path in paths])
+        cluster.kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=json", "-p", patch)
+
+    offer("add")
+    try:
+        outcome = hub.outcome(dana, profile="gpu")
+        assert outcome.ready, f"{outcome}\n{hub.log[-3000:]}"
+        (pod,) = hub.pods()
+        assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        dana.stop_server()
+    finally:
+        offer("remove")
+
+
+def test_a_server_lands_on_the_architecture_that_its_profile_says(
+    hub: ClusterHub, cluster: Cluster, place: str, dana: HubSession
+) -> None:
+    """On a machine that is simulated, which turns it away once it is there."""
+    with simulated.nodes(cluster, 1, labels={"kubernetes.io/arch": "arm64"}, pods_run=False):
+        assert hub.ask(dana, profile="arm").status_code in (201, 202)
+
+        def bound() -> Any:
+            return [pod for pod in hub.pods() if "nodeName" in pod["spec"]]
+
+        (pod,) = until(bound, pause=0.2)
+        assert pod["spec"]["nodeName"] == "simulated-0"
+        away = json.dumps({"status": {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no room"}})
+        name = pod["metadata"]["name"]
+        cluster.kubectl("patch", "pod", name, "-n", place, "--subresource=status", "--type=merge", "-p", away)
+        until(lambda: not dana.get("/hub/api/users/dana").json()["servers"], pause=0.2)
+        until(lambda: not hub.pods())
 
 
 def test_an_image_that_its_registry_does_not_have_is_given_up_at_once(

@@ -53,7 +53,7 @@ def of(rendered: list[dict[str, Any]], kind: str, name: str) -> list[dict[str, A
 
 
 def test_policies_hold_for_the_accounts_and_namespaces_of_drivers(rendered):
-    for name in ("sparkyard-spark-executors", "sparkyard-spark-ends", "sparkyard-spark-begins"):
+    for name in ("hub.sparkyard.spark-executors", "hub.sparkyard.spark-ends", "hub.sparkyard.spark-begins"):
         (policy,) = of(rendered, "ValidatingAdmissionPolicy", name)
         (binding,) = of(rendered, "ValidatingAdmissionPolicyBinding", name)
         assert policy["spec"]["failurePolicy"] == "Fail"
@@ -64,13 +64,13 @@ def test_policies_hold_for_the_accounts_and_namespaces_of_drivers(rendered):
         (condition,) = policy["spec"]["matchConditions"]
         expression = "request.userInfo.username in "
         expression += '["system:serviceaccount:spark:spark","system:serviceaccount:spark-crew:spark"]'
-        if name == "sparkyard-spark-begins":
+        if name == "hub.sparkyard.spark-begins":
             expression = "request.userInfo.username == 'system:serviceaccount:hub:gateway'"
         assert condition["expression"] == expression
 
 
 def test_executors_are_granted_what_the_catalog_says(rendered):
-    (policy,) = of(rendered, "ValidatingAdmissionPolicy", "sparkyard-spark-executors")
+    (policy,) = of(rendered, "ValidatingAdmissionPolicy", "hub.sparkyard.spark-executors")
     variables = {each["name"]: each["expression"] for each in policy["spec"]["variables"]}
     lists = ("images", "prefixes", "pinnedPrefixes", "claims", "priorityClasses")
     assert {name: json.loads(variables[name]) for name in lists} == {

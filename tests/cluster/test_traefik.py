@@ -129,7 +129,8 @@ def proxied(cluster: Cluster, chart: Chart, rendered: list[dict[str, Any]]) -> I
             _service(namespace, "sparkyard-gateway", {"app.kubernetes.io/name": "sparkyard-gateway"}, 8711),
         )
         behind = {"app.kubernetes.io/name": "sparkyard-gateway", "app.kubernetes.io/instance": "sparkyard"}
-        serve = f"mkdir -p /tmp{BEHIND} && echo behind > /tmp{BEHIND}index.html && httpd -f -p 8711 -h /tmp"
+        pages = f"echo behind > /tmp{BEHIND}index.html && echo the hub is away > /tmp/proxy-errors/502"
+        serve = f"mkdir -p /tmp{BEHIND} /tmp/proxy-errors && {pages} && httpd -f -p 8711 -h /tmp"
         cluster.run_pod(
             namespace, "behind", "sh", "-c", serve, labels=behind, container={"volumeMounts": [_TMP]},
             volumes=[{"name": "tmp", "emptyDir": {}}],
@@ -183,7 +184,10 @@ def test_each_of_them_has_the_routes(proxied: Proxied) -> None:
     # The hub answers before it has written them down.
     proxied.cluster.until(lambda: {"said": proxied.through_all()}, lambda it: it["said"] == {(200, "behind")})
     for address in proxied.pods("sparkyard-traefik").values():
-        assert proxied.get(address, "/hub/health").status_code == 200
+        # The hub is ready a moment before its Service leads to it.
+        proxied.cluster.until(
+            lambda at=address: {"said": proxied.get(at, "/hub/health").status_code}, lambda it: it["said"] == 200
+        )
         assert proxied.get(address, BEHIND).headers["x-content-type-options"] == "nosniff"
 
 
@@ -267,3 +271,6 @@ def test_the_hub_writes_a_route_again_that_is_gone(proxied: Proxied) -> None:
 def test_the_hub_is_gone_and_what_is_routed_stays_so(proxied: Proxied) -> None:
     proxied.cluster.delete("pod", "hub", proxied.namespace)
     assert proxied.through_all() == {(200, "behind")}
+    for address in proxied.pods("sparkyard-traefik").values():
+        said = proxied.get(address, "/hub/home")
+        assert (said.status_code, said.text.strip()) == (502, "the hub is away")

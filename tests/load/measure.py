@@ -32,7 +32,7 @@ class Figure:
 
 def print_table(figures: list[Figure]) -> None:
     """The figures, each with the share of its limit that it uses."""
-    width = max(len(figure.what) for figure in figures)
+    width = max((len(figure.what) for figure in figures), default=0)
     print(f"\n{'':{width}}  {'measured':>12}  {'limit':>12}  {'of limit':>8}")
     for figure in figures:
         measured, limit = (f"{number:.2f} {figure.unit}".strip() for number in (figure.value, figure.limit))

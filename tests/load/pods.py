@@ -10,6 +10,7 @@
 
 import contextlib
 import json
+import os
 import secrets
 import socket
 import statistics
@@ -55,7 +56,14 @@ socket.create_connection((host, int(port)))
 
 
 def figures() -> list[Figure]:
-    """All of them; none, and a sentence, where this machine can run no cluster."""
+    """All of them; none, and a sentence, where this machine can run no cluster or another one is to be used."""
+    if os.environ.get("SPARKYARD_CLUSTER") == "existing":
+        print(
+            "pods are left out: SPARKYARD_CLUSTER=existing names a cluster of others, and these figures put hundreds of"
+            " simulated nodes into theirs. Unset it to measure on one that this machine starts for itself.",
+            flush=True,
+        )
+        return []
     obstacles = machine.obstacles()
     if obstacles:
         print(f"pods are left out: {'; '.join(obstacles)}", flush=True)

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from sparkyard_hub.standalone.people import DemonstrationUser
-from support import postgres, tls
+from support import postgres, tls, z2jh_real
 from support.chart import Z2JH, Chart, merged
-from support.cluster import binaries, proxy
+from support.cluster import binaries
 from support.cluster.lifecycle import addresses_of
 from support.cluster.using import Cluster
 from support.hub_session import HubSession
@@ -72,26 +72,28 @@ class Installation:
         )  # fmt: skip
 
     def _values(self) -> dict[str, Any]:
-        name, _, tag = proxy.IMAGE.rpartition(":")
         return {
             "catalog": self.catalog,
             "spark": {"namespaces": list(self.teams.values()), "createNamespaces": False},
             "gateway": {"resources": LITTLE, "state": {"size": "50Mi"}},
             "metrics": {"serviceMonitor": {"enabled": False}, "dashboards": {"enabled": False}},
             "prePuller": {"enabled": False},
-            "jupyterhub": {
-                "custom": {
-                    "sparkyard": {
-                        "public_url": self.address,
-                        "okta_url": self.provider.address,
-                        "okta_ca_file": "/etc/sparkyard/okta/authority.pem",
-                        "okta_client_id": self.provider.client.client_id,
-                        "home_size": "50Mi",
-                    }
+            "jupyterhub": merged(
+                z2jh_real.values(),
+                {
+                    "custom": {
+                        "sparkyard": {
+                            "public_url": self.address,
+                            "okta_url": self.provider.address,
+                            "okta_ca_file": "/etc/sparkyard/okta/authority.pem",
+                            "okta_client_id": self.provider.client.client_id,
+                            "home_size": "50Mi",
+                        }
+                    },
+                    "hub": {"resources": LITTLE},
+                    "proxy": {"chp": {"resources": LITTLE}},
                 },
-                "hub": {"resources": LITTLE},
-                "proxy": {"chp": {"image": {"name": name, "tag": tag}, "resources": LITTLE}},
-            },
+            ),
         }
 
     def uninstall(self) -> None:
@@ -139,8 +141,9 @@ def running(cluster: Cluster, folder: Path, catalog: Path) -> Iterator[Installat
     assert cluster.place is not None, "database and provider run on this machine, which the pods must reach"
     for image in IMAGES:
         cluster.load(image)
-    proxy.load(cluster.place)
-    chart = Chart(folder, binaries.built(binaries.HELM) / "helm", Z2JH)
+    z2jh_real.load(cluster.place)
+    real = z2jh_real.chart(folder)
+    chart = Chart(folder, binaries.built(binaries.HELM) / "helm", real or Z2JH)
     port = free_port()
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(postgres.running(cluster.host, addresses_of(cluster.place).all))
@@ -154,6 +157,9 @@ def running(cluster: Cluster, folder: Path, catalog: Path) -> Iterator[Installat
         for team, place in teams.items():
             text = text.replace(team.upper(), place)
         found = Installation(cluster, chart, provider, port, namespace, teams, text, database, name, _authority(folder))
+        if real:
+            cluster.apply(rights := z2jh_real.rights(namespace))
+            stack.callback(cluster.delete, rights["kind"], rights["metadata"]["name"])
         stack.callback(found.uninstall)
         found.helm("install")
         service = cluster.get("service", "proxy-public", namespace)["spec"]["clusterIP"]

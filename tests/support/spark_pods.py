@@ -61,6 +61,23 @@ profiles:
     spark:
       <<: *spark
       driver: {<<: *driver, pod: {node_selector: {disktype: moon}}}
+  arm-driver:
+    <<: *small
+    spark:
+      <<: *spark
+      driver:
+        <<: *driver
+        pod: &arm {architecture: arm64, tolerations: [{key: simulated, operator: Exists}], cpu: 100m}
+  arm-executors:
+    <<: *small
+    spark:
+      <<: *spark
+      executor: {<<: *executor, count: 2, pod: *arm}
+  crowded:
+    <<: *small
+    spark:
+      <<: *spark
+      driver: {<<: *driver, cores: 4, pod: {<<: *arm, cpu: "4"}}
   absent:
     <<: *small
     spark:
@@ -197,7 +214,7 @@ def remove_policies(cluster: Cluster, hub: str) -> None:
     """What of the chart goes with no namespace."""
     for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
         for name in ("executors", "ends", "begins"):
-            cluster.kubectl("delete", kind, f"{hub}-spark-{name}", "--ignore-not-found")
+            cluster.kubectl("delete", kind, f"{hub}.{hub}.spark-{name}", "--ignore-not-found")
 
 
 def kubeconfig_of(cluster: Cluster, folder: Path, namespace: str, account: str) -> Path:

@@ -20,6 +20,7 @@ from sparkyard_gateway.description import describe
 from sparkyard_gateway.errors import GatewayError, Shape
 from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.routes import (
+    away,
     batches,
     driver,
     entrance,
@@ -45,6 +46,7 @@ ROUTERS = (
     health.router,
     spark_ui.router,
     driver.router,
+    away.router,
 )
 BODIES = (SessionRequest, StatementRequest, BatchRequest, CompletionRequest)
 GZIP_FROM_BYTES = 1024

@@ -5,6 +5,26 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- /*
+  What names of objects that are in no namespace begin with. A release is named in its namespace alone, and the point
+  keeps the two names apart: no namespace has one.
+*/}}
+{{- define "sparkyard.ofCluster" -}}
+{{ .Release.Namespace }}.{{ .Release.Name }}
+{{- end }}
+
+{{- /*
+  Which scheduler finds nodes for drivers and executors, empty for the cluster's own. zero-to-jupyterhub's has its name
+  from the release.
+*/}}
+{{- define "sparkyard.scheduler" -}}
+{{- if .Values.spark.scheduler -}}
+{{ .Values.spark.scheduler }}
+{{- else if and .Values.jupyterhub.enabled .Values.jupyterhub.scheduling.userScheduler.enabled -}}
+{{ .Release.Name }}-user-scheduler
+{{- end }}
+{{- end }}
+
 {{- /* The gateway's pods. */}}
 {{- define "sparkyard.gateway" -}}
 app.kubernetes.io/name: sparkyard-gateway

@@ -132,6 +132,7 @@ _REASONS: Final[tuple[tuple[str, str], ...]] = (
     (r"Insufficient cpu", "too little free CPU"),
     (r"Insufficient memory", "too little free memory"),
     (r"Insufficient ephemeral-storage", "too little free disk"),
+    (r"Insufficient (\S+/gpu)", r"too few free GPUs (\1)"),
     (r"Insufficient (\S+)", r"too few free \1"),
     (r"Too many pods", "no place for another server"),
     (r"node\(s\) had untolerated taint\(?s?\)? ?\{?([^:}]*).*", r"are kept for other work (\1)"),

@@ -118,8 +118,13 @@ def remove_replaced(place: Place, further_names: str) -> None:
     named = {digest for name, digest in present.items() if not name.startswith(("sha256:", further_names))}
     left = [name for name, digest in present.items() if name.startswith(further_names) or digest not in named]
     if left:
-        ctr = ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io"]
-        subprocess.run([*ctr, "images", "remove", "--sync", *left], capture_output=True, check=False)
+        remove(place, left)
+
+
+def remove(place: Place, names: list[str]) -> None:
+    """Remove images by their names."""
+    ctr = ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io"]
+    subprocess.run([*ctr, "images", "remove", "--sync", *names], capture_output=True, check=False)
 
 
 def remove_containers(place: Place) -> None:

@@ -23,6 +23,8 @@ SOURCE = ROOT / "tests/cluster/proxy"
 IMAGE = "localhost/configurable-http-proxy:5.3.0"
 PACKAGES = {"node": "nodejs", "npm": "npm"}
 UID = 65534
+COMMAND = "usr/local/bin/configurable-http-proxy"
+"""As its own image has it on the PATH: zero-to-jupyterhub starts it by its name."""
 
 
 def built() -> Path:
@@ -65,13 +67,12 @@ def _make(archive: Path, node: Path) -> None:
             if path.is_file() and not path.is_symlink()
         }
         files |= {str(path).lstrip("/"): (path.read_bytes(), 0o755) for path in (node, *_libraries(node))}
+        script = f'#!{node}\nrequire("/srv/node_modules/configurable-http-proxy/bin/configurable-http-proxy");\n'
+        files[COMMAND] = (script.encode(), 0o755)
         scratch = archive.with_suffix(".part")
         archives.write(
             scratch, IMAGE, archives.layer(files, {}, {"tmp": 0o1777}),
-            {
-                "Entrypoint": [str(node), "/srv/node_modules/configurable-http-proxy/bin/configurable-http-proxy"],
-                "User": str(UID),
-            },
+            {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "Entrypoint": [f"/{COMMAND}"], "User": str(UID)},
         )  # fmt: skip
         scratch.rename(archive)
 

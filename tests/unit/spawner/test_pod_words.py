@@ -97,7 +97,10 @@ def test_the_phase(found: dict[str, Any] | None, events: list[dict[str, Any]], m
             "3 No preemption victims found for incoming pod."),
             "of 3 machines, 1 has too little free memory and 2 have too little free CPU",
         ),
-        ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", "of 1 machine, 1 has too few free nvidia.com/gpu"),
+        (
+            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+            "of 1 machine, 1 has too few free GPUs (nvidia.com/gpu)",
+        ),
         (
             ("0/4 nodes are available: 1 node(s) had untolerated taint {dedicated: spark}, 2 node(s) were unschedulable"
             ", 1 node(s) didn't match Pod's node affinity/selector."),

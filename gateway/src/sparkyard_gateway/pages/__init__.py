@@ -8,6 +8,7 @@ to refuse anything else), and what is filled in here is escaped.
 import hashlib
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -44,13 +45,21 @@ HEADERS: Final = {
 
 def page(name: str, **texts: str) -> str:
     """A page with its places filled in, each text escaped."""
+    return _filled(_text("head.html") + _text(f"{name}.html") + _text("foot.html"), texts)
+
+
+def alone(name: str, **texts: str) -> str:
+    """The same for a page that is whole by itself: for nobody who is known."""
+    return _filled(_text(f"{name}.html"), texts)
+
+
+def _filled(text: str, texts: Mapping[str, str]) -> str:
     known = {**texts, "version": VERSION}
 
     def fill(place: re.Match[str]) -> str:
         return html.escape(known[place[1]], quote=True)
 
-    head, foot = _text("head.html"), _text("foot.html")
-    return _PLACE.sub(fill, head + _text(f"{name}.html") + foot)
+    return _PLACE.sub(fill, text)
 
 
 def _text(name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 SECRET = Path("/usr/local/etc/jupyterhub/secret")
+NAMES = Path("/usr/local/etc/jupyterhub/config")
 
 
 def get_config(key: str, default: Any = None) -> Any:
@@ -19,3 +20,8 @@ def get_config(key: str, default: Any = None) -> Any:
 def get_secret_value(key: str) -> str:
     """A secret that the chart has made."""
     return (SECRET / key).read_text()
+
+
+def get_name(key: str) -> str:
+    """What an object is named in this release."""
+    return (NAMES / key).read_text()

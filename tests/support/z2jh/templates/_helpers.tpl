@@ -12,3 +12,13 @@ seccompProfile: {type: RuntimeDefault}
 - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end }}
+{{- /* Open unless it is closed by the values. */}}
+{{- define "jupyterhub.metadata" -}}
+{{- if dig "egressAllowRules" "cloudMetadataServer" true (. | default dict) }}
+- to: [{ipBlock: {cidr: 169.254.169.254/32}}]
+{{- end }}
+{{- if dig "egressAllowRules" "dnsPortsCloudMetadataServer" true (. | default dict) }}
+- to: [{ipBlock: {cidr: 169.254.169.254/32}}]
+  ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- end }}
+{{- end }}
