@@ -183,8 +183,16 @@ class ScriptedCluster:
             raise ClusterRefused(404, "not found")
         for line in list(self.lines_of.get(pod, [] if container == "executor" else self.lines)):
             yield line
-        if follow:
-            await asyncio.Event().wait()
+        known = len(self.lines_of.get(pod, ()))
+        while follow and self._runs(namespace, pod):
+            await asyncio.sleep(0.01)
+            for line in self.lines_of.get(pod, ())[known:]:
+                known += 1
+                yield line
+
+    def _runs(self, namespace: str, pod: str) -> bool:
+        status = self.objects.get((namespace, "pods", pod), {"status": {"phase": "Failed"}}).get("status") or {}
+        return status.get("phase") not in ("Succeeded", "Failed")
 
 
 def _chosen(labels: dict[str, str], selector: str) -> bool:

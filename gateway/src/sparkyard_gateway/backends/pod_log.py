@@ -186,7 +186,8 @@ def after(last: str, lines: list[bytes]) -> tuple[list[bytes], str]:
         found = _STAMP.match(line)
         if found is None:
             # No line of a container's: the server's own word, such as that a log file is gone.
-            fresh.append(line)
+            if not line.startswith(_NO_MORE):
+                fresh.append(line)
             continue
         stamp = f"{found[1].decode()}.{(found[2] or b'').decode():0<9}"
         if stamp > last:
