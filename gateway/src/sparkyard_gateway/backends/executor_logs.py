@@ -122,6 +122,11 @@ class ExecutorLogs:
 
     # For whoever reads
 
+    def looks_after(self, uid: str) -> bool:
+        """Whether more of an executor's log may come."""
+        reader = self._readers.get(uid)
+        return reader is not None and not reader.done.is_set()
+
     async def freshen(self, uid: str, *, follow: bool) -> None:
         """See that what is here of a log is as it is there, where that can be done."""
         reader = self._readers.get(uid)

@@ -215,6 +215,10 @@ class PodRecords:
         """See that what is here of an executor's log is as it is there; followed, it stays so for a while."""
         await self._logs.freshen(executor.uid, follow=follow)
 
+    def looked_after(self, executor: Executor) -> bool:
+        """Whether more of an executor's log may come."""
+        return self._logs.looks_after(executor.uid)
+
     def log_of(self, number: int, executor: Executor) -> DriverLog:
         """An executor's log."""
         return PodBook(self._dir / str(number)).log_of(executor)
