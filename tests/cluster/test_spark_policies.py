@@ -53,8 +53,7 @@ def of(rendered: list[dict[str, Any]], kind: str, name: str) -> list[dict[str, A
 
 
 def test_policies_hold_for_the_accounts_and_namespaces_of_drivers(rendered):
-    for name in ("executors", "ends", "marks", "begins"):
-        name = f"sparkyard-spark-{name}"
+    for name in (f"sparkyard-spark-{each}" for each in ("executors", "ends", "marks", "begins")):
         (policy,) = of(rendered, "ValidatingAdmissionPolicy", name)
         (binding,) = of(rendered, "ValidatingAdmissionPolicyBinding", name)
         assert policy["spec"]["failurePolicy"] == "Fail"

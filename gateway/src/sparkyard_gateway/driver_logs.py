@@ -1,4 +1,4 @@
-"""Drivers' and executors' logs as their readers want them: a page, the lines with a text, the whole, or what comes next.
+"""Drivers' and executors' logs as their readers want them: a page, the lines with a text, the whole, or what follows.
 
 A log may be large and its reader slow, so all reading happens piece by piece, on threads that nothing else needs:
 however many read, no statement waits for them.
