@@ -182,6 +182,6 @@ def test_all_of_it_is_there_after_the_end(spark, session):
     assert executor(spark, session, alive)["state"] == "ended"
     lines = log(spark, session, alive)
     assert "near the end" in lines
-    assert "shutting down" in " ".join(lines[-20:]).lower()
+    assert "Shutdown hook called" in " ".join(lines[-5:])
     assert "its last words" in log(spark, session, "1")
     assert [each for each in events(spark, session) if each["who"] == "driver"]

@@ -24,7 +24,7 @@ class ScriptedCluster:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.away = False
         self.loses_answer_of = ""
-        self.refuses: dict[str, ClusterRefused] = {}
+        self.refuses: dict[str, ClusterRefused | ClusterAway] = {}
         self.watchers: list[asyncio.Queue[dict[str, Any] | Exception]] = []
         self.event_watchers: list[asyncio.Queue[dict[str, Any] | Exception]] = []
         self.usage: dict[str, str] | None = None
@@ -179,6 +179,8 @@ class ScriptedCluster:
     ) -> AsyncIterator[bytes]:
         self._answer()
         self.asked.append((pod, container, follow))
+        if f"log {pod}" in self.refuses:
+            raise self.refuses[f"log {pod}"]
         if pod in self.gone_logs or (namespace, "pods", pod) not in self.objects:
             raise ClusterRefused(404, "not found")
         for line in list(self.lines_of.get(pod, [] if container == "executor" else self.lines)):

@@ -86,6 +86,7 @@ class ExecutorLogs:
         self._cluster = cluster
         self._changed = changed
         self._readers: dict[str, _Reader] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -151,10 +152,17 @@ class ExecutorLogs:
         """Its pods are about to be ended: have what those that ended have left, and follow the others to their ends."""
         worth = of.worth_keeping(book.executors.values(), MOST_KEPT)
         mine = [each for each in self._readers.values() if each.book is book and not each.done.is_set()]
-        for reader in mine:
-            if reader.uid in worth and reader.executor.started and not reader.executor.over:
-                self._want(reader)
-        await self._wait([each for each in mine if each.executor.over], seconds)
+        alive = [each for each in mine if each.uid in worth and each.executor.started and not each.executor.over]
+        ended = [each for each in mine if each.executor.over]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(self._wait(ended, seconds), *(self._look_now(each) for each in alive))
+        for reader in alive:
+            self._want(reader)
+
+    async def _look_now(self, reader: _Reader) -> None:
+        async with self._at_once:
+            await self._do(self._look(reader))
 
     async def after_end(self, book: PodBook, seconds: float) -> None:
         """Its pods are gone."""
@@ -236,7 +244,7 @@ class ExecutorLogs:
             self._wake.set()
 
     async def _look(self, reader: _Reader) -> None:
-        async with reader.looking:
+        async with reader.looking:  # whatever else looks has what is new
             reader.looked = time.monotonic()
             with contextlib.suppress(ClusterAway, ClusterRefused):
                 await reader.log.look()
