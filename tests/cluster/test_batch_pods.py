@@ -256,7 +256,7 @@ def test_what_a_hostile_batch_tries(spark, batches):
         "another's": "must bear its labels",
         "as a session": "must bear its labels",
         "another driver": "must bear its labels",
-        "its own gate": "cannot patch resource",
+        "its own gate": "marks its own executors alone",
         "secrets": "cannot list resource",
     }.items():
         status, said = tried[what]
