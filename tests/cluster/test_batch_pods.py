@@ -196,6 +196,14 @@ def test_a_batch_runs_on_pods_and_says_what_it_is(spark, jobs, batches):
     assert (ended["state"], ended["exitCode"], ended["stateReason"]) == ("success", 0, None)
     until_nothing_is_left(spark, number)
     assert "count 1000 20 b c" in log(spark, number)
+    # Its executor and what happened to its pods are known after its end too.
+    (known,) = spark.ask("GET", f"/batches/{number}/executors")["executors"]
+    assert (known["uid"], known["state"]) == (executor["metadata"]["uid"], "ended")
+    until(lambda: spark.ask("GET", f"/batches/{number}/executors")["executors"][0]["log"] == "whole", PATIENCE_SECONDS)
+    lines = spark.ask("GET", f"/batches/{number}/executors/1/log?from=0&size=-1")["log"]
+    assert "Executor: Finished task" in " ".join(lines)
+    told = spark.ask("GET", f"/batches/{number}/pod-events")["events"]
+    assert {("driver", "Started"), ("executor 1", "Started")} <= {(each["who"], each["reason"]) for each in told}
 
 
 def test_one_that_fails_says_why(spark, jobs, batches):
@@ -248,7 +256,7 @@ def test_what_a_hostile_batch_tries(spark, batches):
         "another's": "must bear its labels",
         "as a session": "must bear its labels",
         "another driver": "must bear its labels",
-        "its own gate": "cannot patch resource",
+        "its own gate": "marks its own executors alone",
         "secrets": "cannot list resource",
     }.items():
         status, said = tried[what]
@@ -263,6 +271,34 @@ def test_a_home_folder_is_refused_with_a_sentence(spark):
     answer = httpx.post(f"{spark.url}/batches", json={"file": "home://jobs/etl.py"}, headers=ANN, timeout=60)
     assert answer.status_code == 400
     assert "lies in a home folder" in answer.json()["msg"]
+
+
+# What waits in vain
+
+
+def test_one_that_waits_too_long_ends_with_what_it_waited_for(spark, jobs):
+    """As long as a session may take to start, also where another gateway has it by then."""
+    nowhere, absent = (submit(spark, jobs, "never.py", profile=profile) for profile in ("nowhere", "absent"))
+    words = {nowhere: "0/1 nodes are available", absent: "The driver's image sparkyard/absent:1 cannot be pulled"}
+    for number, said in words.items():
+        until(lambda n=number, s=said: s in (batch(spark, n)["phase"] or ""), PATIENCE_SECONDS, pause=0.3)
+        until(lambda n=number, s=said: s in " ".join(log(spark, n)), PATIENCE_SECONDS, pause=0.3)
+    spark.kill()
+    options = spark._options
+    spark._options += ("--start-timeout-seconds", "3")
+    spark.start()
+    for number, said in words.items():
+        ended = until_ended(spark, number)
+        assert ended["state"] == "error"
+        assert ended["stateReason"].startswith("The batch did not start within 3 s. ")
+        assert said in ended["stateReason"]
+        until_nothing_is_left(spark, number)
+        told = spark.ask("GET", f"/batches/{number}/pod-events")["events"]
+        assert [each for each in told if each["who"] == "driver" and each["type"] == "Warning"]
+    assert "never" not in jobs.said
+    spark.kill()
+    spark._options = options
+    spark.start()
 
 
 # Deleted while it runs, and seen by its owner alone
@@ -280,6 +316,9 @@ def waiting(spark: PodsGateway, jobs: JobServer) -> Iterator[int]:
 def test_one_that_is_deleted_while_it_runs(spark, jobs):
     number = submit(spark, jobs, "long.py")
     until(lambda: "long" in jobs.said, PATIENCE_SECONDS, pause=0.3)
+    for path in ("executors", "pod-events", "executors/1/log", "executors/1/log/text", "executors/1/log/events"):
+        answer = httpx.get(f"{spark.url}/batches/{number}/{path}", headers=BOB, timeout=60)
+        assert (answer.status_code, answer.json()["msg"]) == (404, f"Session '{number}' not found.")
     for method, path in (("GET", ""), ("GET", "/state"), ("GET", "/log"), ("DELETE", "")):
         mine, absent = (
             httpx.request(method, f"{spark.url}/batches/{each}{path}", headers=BOB, timeout=60)

@@ -138,7 +138,8 @@ TOKEN = open(f"{FOLDER}/token").read()
 NAMESPACE = open(f"{FOLDER}/namespace").read()
 TRUST = ssl.create_default_context(cafile=f"{FOLDER}/ca.crt")
 def ask(method, path, body=None):
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    merge = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": merge}
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(f"https://kubernetes.default.svc{path}", data, headers, method=method)
     try:
@@ -286,6 +287,40 @@ def test_a_driver_ends_its_own_executors_alone(spark, attacker):
         assert spark.cluster.get("pod", "bobs", spark.namespace)["status"]["phase"] == "Running"
     finally:
         spark.cluster.delete("pod", "bobs", spark.namespace)
+
+
+@pytest.mark.parametrize(
+    ("pod", "change", "words"),
+    [
+        ("own", {"metadata": {"labels": {"spark-exec-inactive": "true"}}}, ""),
+        ("own", {"metadata": {"labels": {"sparkyard/session": "99999"}}}, "changes no other"),
+        ("own", {"metadata": {"labels": {"sparkyard/role": None}}}, "changes no other"),
+        ("own", {"metadata": {"annotations": {"a": "b"}}}, "changes nothing else"),
+        ("own", {"metadata": {"finalizers": ["evil.example/stays"]}}, "changes nothing else"),
+        ("own", {"metadata": {"ownerReferences": []}}, "changes nothing else"),
+        ("own", {"spec": {"activeDeadlineSeconds": 1}}, "changes nothing else"),
+        ("bobs", {"metadata": {"labels": {"spark-exec-inactive": "true"}}}, "marks its own executors alone"),
+        ("driver", {"metadata": {"labels": {"spark-exec-inactive": "true"}}}, "marks its own executors alone"),
+    ],
+)
+def test_a_driver_marks_its_own_executors_and_changes_nothing_else(spark, attacker, bobs_pod, pod, change, words):
+    names = {
+        "bobs": bobs_pod,
+        "driver": spark.driver_pod(attacker)["metadata"]["name"],
+        "own": spark.pods(attacker, "executor")[0]["metadata"]["name"],
+    }
+    question = f"ask('PATCH', PODS + '/{names[pod]}?dryRun=All', {change!r})"
+    status, said = answered(spark, attacker, "", question)
+    assert status in ({403, 422} if words else {200}), said
+    assert words in said
+
+
+@pytest.fixture(scope="module")
+def bobs_pod(spark: PodsGateway) -> Iterator[str]:
+    """A pod in the same namespace that is no executor of the attacker's."""
+    spark.cluster.run_pod(spark.namespace, "bobs-other", "sleep", "600")
+    yield "bobs-other"
+    spark.cluster.delete("pod", "bobs-other", spark.namespace)
 
 
 # Ends

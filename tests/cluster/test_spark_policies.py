@@ -53,7 +53,7 @@ def of(rendered: list[dict[str, Any]], kind: str, name: str) -> list[dict[str, A
 
 
 def test_policies_hold_for_the_accounts_and_namespaces_of_drivers(rendered):
-    for name in ("hub.sparkyard.spark-executors", "hub.sparkyard.spark-ends", "hub.sparkyard.spark-begins"):
+    for name in (f"hub.sparkyard.spark-{each}" for each in ("executors", "ends", "marks", "begins")):
         (policy,) = of(rendered, "ValidatingAdmissionPolicy", name)
         (binding,) = of(rendered, "ValidatingAdmissionPolicyBinding", name)
         assert policy["spec"]["failurePolicy"] == "Fail"
@@ -84,7 +84,7 @@ def test_executors_are_granted_what_the_catalog_says(rendered):
 
 def test_a_driver_has_pods_and_nothing_else(rendered):
     for role in of(rendered, "Role", "sparkyard-driver"):
-        verbs = ["create", "get", "list", "watch", "delete", "deletecollection"]
+        verbs = ["create", "get", "list", "watch", "delete", "deletecollection", "patch"]
         assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": verbs}]
     bindings = of(rendered, "RoleBinding", "sparkyard-driver")
     assert [each["subjects"][0]["namespace"] for each in bindings] == ["spark", "spark-crew"]

@@ -24,9 +24,14 @@ class ScriptedCluster:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.away = False
         self.loses_answer_of = ""
-        self.refuses: dict[str, ClusterRefused] = {}
+        self.refuses: dict[str, ClusterRefused | ClusterAway] = {}
         self.watchers: list[asyncio.Queue[dict[str, Any] | Exception]] = []
+        self.event_watchers: list[asyncio.Queue[dict[str, Any] | Exception]] = []
+        self.usage: dict[str, str] | None = None
         self.lines: list[bytes] = []
+        self.lines_of: dict[str, list[bytes]] = {}
+        self.gone_logs: set[str] = set()
+        self.asked: list[tuple[str, str, bool]] = []
         self.lingering: set[str] = set()
         self.deaf = False
         self._numbers = itertools.count(1)
@@ -66,8 +71,23 @@ class ScriptedCluster:
 
     def stop_watching(self, error: Exception) -> None:
         """The watches break off."""
-        for watcher in self.watchers:
+        for watcher in (*self.watchers, *self.event_watchers):
             watcher.put_nowait(error)
+
+    def happen(self, uid: str, reason: str, message: str = "", *, name: str = "e-1", **more: Any) -> None:
+        """Something is told of the pod with this uid; the same name again is the same event, once more."""
+        event = self.objects.setdefault(
+            ("spark", "events", name), {"metadata": {"name": name, "uid": f"u-{name}"}, "count": 0}
+        )
+        event["metadata"]["resourceVersion"] = str(next(self._numbers))
+        event |= {
+            "involvedObject": {"kind": "Pod", "uid": uid, "name": f"pod-of-{uid}"},
+            "reason": reason, "message": message, "type": "Normal", "count": event["count"] + 1,
+            "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": f"2026-01-01T00:00:{event['count']:02}Z", **more,
+        }  # fmt: skip
+        if not self.deaf:
+            for watcher in self.event_watchers:
+                watcher.put_nowait({"type": "MODIFIED", "object": copy.deepcopy(event)})
 
     # As `Cluster`
 
@@ -92,8 +112,13 @@ class ScriptedCluster:
         self._answer()
         return copy.deepcopy(self.objects.get((namespace, kind, name)))
 
-    async def all(self, namespace: str, kind: str, **query: str) -> dict[str, Any]:
-        self._answer(f"list {kind}")
+    async def all(self, namespace: str, kind: str, *, api: str = "", **query: str) -> dict[str, Any]:
+        self._answer(f"list {api or kind}")
+        if api:
+            if self.usage is None:
+                raise ClusterRefused(404, "the server could not find the requested resource")
+            usage = {name: {"containers": [{"usage": {"memory": size}}]} for name, size in self.usage.items()}
+            return {"items": [{"metadata": {"name": name}, **each} for name, each in usage.items()]}
         selector = query.get("labelSelector", "")
         found = [
             copy.deepcopy(each)
@@ -133,10 +158,13 @@ class ScriptedCluster:
             raise ClusterRefused(409, "it has changed")
         self.remove(seen["metadata"]["name"], namespace=namespace)
 
-    async def watch(self, namespace: str, kind: str, selector: str, version: str) -> AsyncIterator[dict[str, Any]]:
-        self._answer()
+    async def watch(
+        self, namespace: str, kind: str, selector: dict[str, str], version: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        self._answer(f"watch {kind}")
         mine: asyncio.Queue[dict[str, Any] | Exception] = asyncio.Queue()
-        self.watchers.append(mine)
+        watchers = self.event_watchers if kind == "events" else self.watchers
+        watchers.append(mine)
         try:
             while True:
                 event = await mine.get()
@@ -144,16 +172,29 @@ class ScriptedCluster:
                     raise event
                 yield event
         finally:
-            self.watchers.remove(mine)
+            watchers.remove(mine)
 
     async def log(
         self, namespace: str, pod: str, container: str, since: str | None, *, follow: bool
     ) -> AsyncIterator[bytes]:
         self._answer()
-        for line in list(self.lines):
+        self.asked.append((pod, container, follow))
+        if f"log {pod}" in self.refuses:
+            raise self.refuses[f"log {pod}"]
+        if pod in self.gone_logs or (namespace, "pods", pod) not in self.objects:
+            raise ClusterRefused(404, "not found")
+        for line in list(self.lines_of.get(pod, [] if container == "executor" else self.lines)):
             yield line
-        if follow:
-            await asyncio.Event().wait()
+        known = len(self.lines_of.get(pod, ()))
+        while follow and self._runs(namespace, pod):
+            await asyncio.sleep(0.01)
+            for line in self.lines_of.get(pod, ())[known:]:
+                known += 1
+                yield line
+
+    def _runs(self, namespace: str, pod: str) -> bool:
+        status = self.objects.get((namespace, "pods", pod), {"status": {"phase": "Failed"}}).get("status") or {}
+        return status.get("phase") not in ("Succeeded", "Failed")
 
 
 def _chosen(labels: dict[str, str], selector: str) -> bool:

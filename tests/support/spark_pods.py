@@ -213,7 +213,7 @@ def apply_chart(cluster: Cluster, folder: Path, hub: str, namespaces: list[str],
 def remove_policies(cluster: Cluster, hub: str) -> None:
     """What of the chart goes with no namespace."""
     for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
-        for name in ("executors", "ends", "begins"):
+        for name in ("executors", "ends", "marks", "begins"):
             cluster.kubectl("delete", kind, f"{hub}.{hub}.spark-{name}", "--ignore-not-found")
 
 

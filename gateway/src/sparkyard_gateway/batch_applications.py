@@ -37,3 +37,11 @@ def note(batch: LiveBatch, found: Application, store: BatchStore) -> None:
         attempted={"app_id": found.id, "spark_ui": found.ui},
         event=BatchEvent(at=now_ms(), batch_id=batch.id, event="application", detail={"id": found.id}),
     )
+
+
+async def look_once_more(batch: LiveBatch, backend: BatchBackend, store: BatchStore) -> None:
+    """It has ended: what is known of its application now."""
+    if batch.app_id is None and batch.handle is not None:
+        found = await backend.application(batch.attempt, batch.handle)
+        if found is not None:
+            note(batch, found, store)

@@ -16,8 +16,9 @@ from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Admission, Room, check_batches_run
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Queues
-from sparkyard_gateway.batch_applications import look_for_application, note
+from sparkyard_gateway.batch_applications import look_for_application, look_once_more
 from sparkyard_gateway.batch_news import BatchNews
+from sparkyard_gateway.batch_patience import give_up_late
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import StoreUnavailable
@@ -179,6 +180,7 @@ class Batches:
             if not isinstance(backend, Queues):
                 self.news.waits(batch.attempt, None)
             await backend.begin(batch.attempt)
+            self._tasks.spawn(batch, give_up_late(batch, self._settings.start_timeout_seconds, self.end), "patience")
             self._tasks.spawn(batch, look_for_application(batch, backend, self._store), "application-of")
             await batch.changed.wait_until(
                 lambda: batch.app_id is not None or batch.ending or batch.state.ended or batch.handle is not handle,
@@ -228,6 +230,7 @@ class Batches:
         if batch.state is BatchState.STARTING and not isinstance(backend, Queues):
             batch.state, batch.started_at = BatchState.RUNNING, batch.started_at or now_ms()
             batch.changed.fire()
+        self._tasks.spawn(batch, give_up_late(batch, self._settings.start_timeout_seconds, self.end), "patience")
         if batch.app_id is None:
             await look_for_application(batch, self._backends[batch.backend], self._store)
 
@@ -250,14 +253,11 @@ class Batches:
             self.start_again(batch)
             return
         backend = self._backends[batch.backend]
-        if batch.app_id is None and batch.handle is not None:
-            found = await backend.application(batch.attempt, batch.handle)
-            if found is not None:
-                note(batch, found, self._store)
+        await look_once_more(batch, backend, self._store)
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:
-            state, reason = BatchState.KILLED, batch.reason or reason
+            state, reason = BatchState.ERROR if batch.late else BatchState.KILLED, batch.reason or reason
         # What the backend still has of it is all that tells how it ended until that is written down.
         await self._finish(batch, state, reason, end.code).wait()
         await self._clean_up(batch)
@@ -318,7 +318,7 @@ class Batches:
                 await asyncio.wait_for(batch.ended.wait(), LAST_WORD_SECONDS)
             if not batch.ended.is_set():
                 await self._after_end(batch, await backend.end_of(batch.attempt))
-        self._finish(batch, BatchState.KILLED, batch.reason, None)
+        self._finish(batch, BatchState.ERROR if batch.late else BatchState.KILLED, batch.reason, None)
         await self._clean_up(batch)
 
     async def delete(self, batch: LiveBatch) -> None:

@@ -43,6 +43,7 @@ from sparkyard_gateway.pool import Pool
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
 from sparkyard_gateway.sealing import Seal
+from sparkyard_gateway.session_pods import SessionPods
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.spark_ui import SparkUi
 from sparkyard_gateway.statements import Statements
@@ -83,6 +84,7 @@ class Gateway:
     metrics: Metrics
     logs: DriverLogs
     records: Records
+    pods: SessionPods
     history_servers: HistoryServers
     overview: Overview
     page_tokens: Seal | None
@@ -300,6 +302,7 @@ def build(settings: Settings) -> Gateway:
         metrics=metrics,
         logs=logs,
         records=records,
+        pods=SessionPods(backends, batch_backends),
         history_servers=history_servers,
         overview=overview,
         page_tokens=Seal(secret, "page-token") if secret else None,

@@ -1,4 +1,4 @@
-"""Drivers' logs as their readers want them: a page, the lines with a text, the whole, or whatever comes next.
+"""Drivers' and executors' logs as their readers want them: a page, the lines with a text, the whole, or what follows.
 
 A log may be large and its reader slow, so all reading happens piece by piece, on threads that nothing else needs:
 however many read, no statement waits for them.
@@ -18,7 +18,8 @@ from sparkyard_gateway.backends.base import Backend, Ended
 from sparkyard_gateway.backends.driver_log import DriverLog, Matches, Piece
 from sparkyard_gateway.errors import TooMany
 from sparkyard_gateway.failures import Failure, find_failure
-from sparkyard_gateway.live import LiveSession
+from sparkyard_gateway.live import LiveSession, Signal
+from sparkyard_gateway.session_pods import ExecutorLog
 
 T = TypeVar("T")
 
@@ -48,6 +49,37 @@ class KeepsLogs(Protocol):
         """The log of a session's driver, present or past."""
 
 
+class Ending(Protocol):
+    """What ends."""
+
+    def is_set(self) -> bool:
+        """Whether it has."""
+
+
+class Readable(Protocol):
+    """A driver's log, which is its session, or an executor's."""
+
+    @property
+    def id(self) -> int:
+        """The session's, or the batch's."""
+
+    @property
+    def backend(self) -> str:
+        """Where it runs."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether another gateway has it now."""
+
+    @property
+    def ended(self) -> Ending:
+        """Set when nothing is added any more."""
+
+    @property
+    def changed(self) -> Signal:
+        """Fired when something about it has."""
+
+
 class DriverLogs:
     """Reads logs of all backends."""
 
@@ -61,16 +93,18 @@ class DriverLogs:
         """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def page(self, session: LiveSession, first: int, size: int) -> tuple[int, int, list[str]]:
+    async def page(self, session: Readable, first: int, size: int) -> tuple[int, int, list[str]]:
         """Lines as Livy counts them: (number of the first, count of all, lines)."""
+        await _freshen(session)
         file = self._file(session)
         if file is None:
             return await self._backends[session.backend].log_page(session.id, first, size)
         return await self._run(lambda: file.page(first, size))
 
-    async def search(self, session: LiveSession, text: str, first: int, size: int) -> Matches:
+    async def search(self, session: Readable, text: str, first: int, size: int) -> Matches:
         """The lines that hold a text: of all matches those from the `first` on."""
         size = MOST_MATCHES if size < 0 else min(size, MOST_MATCHES)
+        await _freshen(session)
         file = self._file(session)
         if file is not None:
             return await self._run(lambda: file.search(text, max(0, first), size))
@@ -79,7 +113,7 @@ class DriverLogs:
         wanted = found[max(0, first) : max(0, first) + size]
         return Matches(len(found), [number for number, _ in wanted], [line for _, line in wanted])
 
-    async def read(self, session: LiveSession, position: int, size: int = PIECE_BYTES) -> Piece:
+    async def read(self, session: Readable, position: int, size: int = PIECE_BYTES) -> Piece:
         """The bytes from a position on."""
         file = self._file(session)
         if file is not None:
@@ -89,15 +123,16 @@ class DriverLogs:
         position = min(max(0, position), len(data))
         return Piece(position, data[position : position + size])
 
-    async def end(self, session: LiveSession) -> int:
+    async def end(self, session: Readable) -> int:
         """The position that will be written next."""
         file = self._file(session)
         if file is not None:
             return await self._run(file.end)
         return (await self.read(session, 0, -1)).end
 
-    async def whole(self, session: LiveSession) -> AsyncIterator[bytes]:
+    async def whole(self, session: Readable) -> AsyncIterator[bytes]:
         """All that is kept, as far as it was written when the reading began."""
+        await _freshen(session)
         position, end = 0, await self.end(session)
         while position < end:
             piece = await self.read(session, position)
@@ -157,7 +192,7 @@ class DriverLogs:
             self._followers[caller.name] -= 1
             self._followers += Counter()  # forget those at zero
 
-    async def follow(self, session: LiveSession, position: int, stop: Callable[[], bool]) -> AsyncIterator[Piece]:
+    async def follow(self, session: Readable, position: int, stop: Callable[[], bool]) -> AsyncIterator[Piece]:
         """What stands from a position on and what is added, until the session has ended and all is told.
 
         A piece without data says that nothing was added for a while. It ends early where `stop` says so, and where
@@ -167,6 +202,7 @@ class DriverLogs:
         told = loop.time()
         while not (stop() or session.moved):
             ended = session.ended.is_set()
+            await _freshen(session, follow=True)
             piece = await self.read(session, position)
             piece = piece if ended else whole_characters(piece)
             if piece.data:
@@ -180,12 +216,20 @@ class DriverLogs:
                 told = loop.time()
             await session.changed.wait_until(session.ended.is_set, LOOK_SECONDS)
 
-    def _file(self, session: LiveSession) -> DriverLog | None:
+    def _file(self, session: Readable) -> DriverLog | None:
+        if isinstance(session, ExecutorLog):
+            return session.file
         backend = self._backends[session.backend]
         return backend.log_of(session.id) if isinstance(backend, KeepsLogs) else None
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _freshen(log: Readable, *, follow: bool = False) -> None:
+    """Executors' logs are brought here in turns, and at once for whoever reads one."""
+    if isinstance(log, ExecutorLog):
+        await log.freshen(follow=follow)
 
 
 def whole_characters(piece: Piece) -> Piece:

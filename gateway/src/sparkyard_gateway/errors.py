@@ -10,6 +10,7 @@
     ├── SessionNotFound              404  unknown, or somebody else's: the answer is the same
     ├── StatementNotFound            404
     ├── OutputNotKept                404  a statement has no output beyond its answer, or has it no more
+    ├── ExecutorNotFound             404  a session has, and had, no such executor
     ├── NoSuchRoute                  404
     ├── NoHistory                    404  the Spark UI of a session that left none
     ├── Misdirected                  421  another gateway's: between gateways, which ask that one instead
@@ -119,6 +120,14 @@ class StatementNotFound(GatewayError):
 class OutputNotKept(GatewayError):
     status = 404
     code = "output_not_kept"
+
+
+class ExecutorNotFound(GatewayError):
+    status = 404
+    code = "executor_not_found"
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"It has no executor '{reference}', and had none of whom anything is kept.")
 
 
 class NoSuchRoute(GatewayError):

@@ -14,7 +14,8 @@ class LiveBatch:
     """A batch with its last attempt.
 
     `launching` is set while a process is being made for it, `ending` once it was told to end, `task` ends it; `ended`
-    is set when nothing of it runs any more. `moved` says that another gateway has it now.
+    is set when nothing of it runs any more, `late` when it was ended as it did not run in time. `moved` says that
+    another gateway has it now.
     """
 
     id: int
@@ -39,6 +40,7 @@ class LiveBatch:
     removed: bool = False
     launching: bool = False
     ending: bool = False
+    late: bool = False
     moved: bool = False
     restarts: int = 0
     task: asyncio.Task[None] | None = None

@@ -31,6 +31,14 @@ class Measures(Protocol):
         """Bytes by session, of those that live."""
 
 
+@runtime_checkable
+class Limits(Protocol):
+    """A backend that can say how much memory a driver may hold with all that is its own."""
+
+    def memory_limit(self, session_id: int) -> int | None:
+        """Bytes; None where that is not known."""
+
+
 class Overview:
     """Documents of sessions for those who look."""
 
@@ -85,12 +93,19 @@ class Overview:
             "created": session.created_at,
             "ended": session.ended_at,
             "memory": None if held is None else -(-held // STEP_BYTES) * STEP_BYTES,
+            "memoryLimit": self._limit(session),
             "statement": None if current is None else _running(current),
             "waiting": sum(not each.state.final for each in session.statements.values() if each is not current),
             "statements": session.next_statement,
             "ui": f"{self._prefix}/spark-ui/{session.id}/" if session.shows_spark else None,
             "mayStop": session.state.active,
         }
+
+    def _limit(self, session: LiveSession) -> int | None:
+        backend = self._backends[session.backend]
+        if session.ended.is_set() or not isinstance(backend, Limits):
+            return None
+        return backend.memory_limit(session.id)
 
 
 def _running(statement: LiveStatement) -> dict[str, Any]:

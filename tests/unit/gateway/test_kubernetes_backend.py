@@ -203,7 +203,9 @@ async def test_an_executors_end_stands_in_the_drivers_log(here):
     labels = {
         "sparkyard/installation": "n", "sparkyard/session": "7", "sparkyard/role": "executor", "spark-exec-id": "1",
     }  # fmt: skip
-    await here.cluster.create("spark", "pods", {"metadata": {"name": "exec-1", "labels": labels}, "spec": {}})
+    owner = {"kind": "Pod", "uid": here.cluster.objects["spark", "pods", NAME]["metadata"]["uid"]}
+    metadata = {"name": "exec-1", "labels": labels, "ownerReferences": [owner]}
+    await here.cluster.create("spark", "pods", {"metadata": metadata, "spec": {}})
     state = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "its last line"}}
     here.cluster.change("exec-1", containerStatuses=[{"name": "executor", "state": state}])
     await until(lambda: "    | its last line" in here.backend.log_tail(7, 5))

@@ -29,6 +29,8 @@ class For(Enum):
     OVERSEER = "shows or stops something: its owner, the team's leads, admins"
     OWNER = "acts in the owner's place: the owner alone"
     NOBODY = "Livy's jobs, which are offered to nobody"
+    EXECUTOR = "shows an executor's log: whoever sees its session, and to them it says that there is no such executor"
+    BATCH_EXECUTOR = "shows an executor's log: whoever sees its batch"
     BATCH_OVERSEER = "shows or stops a batch: its owner, the team's leads, admins"
     BROWSER = "a page: like OVERSEER, by the browser's login"
     DRIVER = "a driver with its session's own token"
@@ -87,6 +89,16 @@ ROUTES = {
     ("GET", "/sessions/{session}/record/log"): For.OVERSEER,
     ("GET", "/sessions/{session}/record/log/text"): For.OVERSEER,
     ("GET", "/sessions/{session}/record/log/events"): For.OVERSEER,
+    ("GET", "/sessions/{session}/executors"): For.OVERSEER,
+    ("GET", "/sessions/{session}/pod-events"): For.OVERSEER,
+    ("GET", "/sessions/{session}/executors/{executor}/log"): For.EXECUTOR,
+    ("GET", "/sessions/{session}/executors/{executor}/log/text"): For.EXECUTOR,
+    ("GET", "/sessions/{session}/executors/{executor}/log/events"): For.EXECUTOR,
+    ("GET", "/batches/{batch}/executors"): For.BATCH_OVERSEER,
+    ("GET", "/batches/{batch}/pod-events"): For.BATCH_OVERSEER,
+    ("GET", "/batches/{batch}/executors/{executor}/log"): For.BATCH_EXECUTOR,
+    ("GET", "/batches/{batch}/executors/{executor}/log/text"): For.BATCH_EXECUTOR,
+    ("GET", "/batches/{batch}/executors/{executor}/log/events"): For.BATCH_EXECUTOR,
     ("POST", "/driver/v1/{session}/bootstrap"): For.DRIVER,
     ("GET", "/ui"): For.ANYBODY,
     ("GET", "/ui/static/{name}"): For.ANYBODY,
@@ -100,6 +112,9 @@ ROUTES = {
     ("GET", "/ui/sessions/{session}/log"): For.BROWSER,
     ("GET", "/ui/sessions/{session}/log/text"): For.BROWSER,
     ("GET", "/ui/sessions/{session}/log/events"): For.BROWSER,
+    ("GET", "/ui/sessions/{session}/executors/{executor}/log"): For.BROWSER,
+    ("GET", "/ui/sessions/{session}/executors/{executor}/log/text"): For.BROWSER,
+    ("GET", "/ui/sessions/{session}/executors/{executor}/log/events"): For.BROWSER,
     ("POST", "/ui/sessions/{session}/stop"): For.BROWSER,
     ("GET", "/spark-ui/{session}"): For.BROWSER,
     ("GET", "/spark-ui/{session}/{path:path}"): For.BROWSER,
@@ -133,10 +148,11 @@ def _for(*whom: For) -> list[tuple[str, str]]:
     return [route for route, of in ROUTES.items() if of in whom]
 
 
-API = _for(For.CALLER, For.OVERSEER, For.OWNER, For.NOBODY, For.BATCH_OVERSEER)
+OF_EXECUTORS = _for(For.EXECUTOR, For.BATCH_EXECUTOR)
+API = [*_for(For.CALLER, For.OVERSEER, For.OWNER, For.NOBODY, For.BATCH_OVERSEER), *OF_EXECUTORS]
 OF_A_SESSION = _for(For.OVERSEER, For.OWNER)
-OF_A_BATCH = _for(For.BATCH_OVERSEER)
-OF_STRANGERS = [*OF_A_SESSION, *_for(For.NOBODY)]
+OF_A_BATCH = _for(For.BATCH_OVERSEER, For.BATCH_EXECUTOR)
+OF_STRANGERS = [*OF_A_SESSION, *_for(For.NOBODY, For.EXECUTOR)]
 
 
 def _ask(client: httpx.Client, method: str, path: str, session: object) -> httpx.Response:
@@ -144,6 +160,7 @@ def _ask(client: httpx.Client, method: str, path: str, session: object) -> httpx
         path.replace("{session}", str(session))
         .replace("{batch}", str(session))
         .replace("{job}", "0")
+        .replace("{executor}", "1")
         .replace("{statement}", "0")
     )
     answer = client.send(client.build_request(method, filled, content=BODIES.get(path)), stream=True)
@@ -269,6 +286,15 @@ def test_leads_and_admins_see_and_cancel(request, alices, method, path, overseer
     answer = _ask(request.getfixturevalue(overseer), method, path, alices)
     assert answer.status_code == 200
     assert _ask(request.getfixturevalue(overseer), method, path, "alices").status_code == 200
+
+
+@pytest.mark.parametrize("who", ["as_alice", "as_lee", "as_ada"])
+@pytest.mark.parametrize(("method", "path"), OF_EXECUTORS)
+def test_whoever_sees_it_is_told_that_there_is_no_such_executor(request, alices, alices_batch, method, path, who):
+    """Where drivers are processes none has executors of its own; on pods `tests/cluster` reads their logs."""
+    answer = _ask(request.getfixturevalue(who), method, path, alices_batch if "{batch}" in path else alices)
+    assert answer.status_code == 404
+    assert answer.json()["msg"] == "It has no executor '1', and had none of whom anything is kept."
 
 
 @pytest.mark.parametrize("overseer", ["as_lee", "as_ada"])

@@ -77,7 +77,10 @@ def first_event(client: httpx.Client, path: str) -> dict:
 
 READ = ("/self", "/events", "/past")
 DANGEROUS = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function"
-OF_A_SESSION = ("/events", "/log", "/log/events", "/log/text")
+OF_A_SESSION = (
+    *("/events", "/log", "/log/events", "/log/text"),
+    *("/executors/1/log", "/executors/1/log/events", "/executors/1/log/text"),
+)
 
 
 def test_a_page_is_for_one_who_has_signed_in(gateway, alice):

@@ -240,7 +240,8 @@ async def test_its_application_is_told_by_an_executors_label_where_no_ui_answers
             "sparkyard/role": "executor",
             "spark-app-selector": told,
         }
-        pod = {"metadata": {"name": f"exec-{number}", "labels": labels}, "spec": {}}
+        owners = [{"kind": "Pod", "uid": handle["uid"]}]
+        pod = {"metadata": {"name": f"exec-{number}", "labels": labels, "ownerReferences": owners}, "spec": {}}
         await here.cluster.create("spark", "pods", pod)
     while (found := await here.backend.application(5, handle)) is None:
         await asyncio.sleep(0.02)

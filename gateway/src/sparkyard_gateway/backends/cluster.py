@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sparkyard_gateway.backends.driver_log import CUT
+
 Object = dict[str, Any]
 
 REQUEST_SECONDS = 30.0
 WATCH_SECONDS = 300
 """After which the API server ends a watch, so that one whose connection silently died is begun anew."""
 SILENCE_SECONDS = 45.0
+LONGEST_LINE = 1024 * 1024
 CONNECTIONS = 4000
 """One for each driver whose log is read, and a few more."""
 _CONTENT = {"PATCH": "application/strategic-merge-patch+json"}
@@ -68,9 +71,9 @@ class Cluster:
                 return None
             raise
 
-    async def all(self, namespace: str, kind: str, **query: str) -> Object:
-        """A list, with its `metadata.resourceVersion`."""
-        return await self._json("GET", _path(namespace, kind), query)
+    async def all(self, namespace: str, kind: str, *, api: str = "", **query: str) -> Object:
+        """A list, with its `metadata.resourceVersion`; `api` is a group and version where it is not the core's."""
+        return await self._json("GET", _path(namespace, kind, api=api), query)
 
     async def merge(self, namespace: str, kind: str, name: str, merged: Object) -> Object:
         """Merge this into an object, lists by their own rules. With a uid in it: into that very object, or
@@ -101,11 +104,16 @@ class Cluster:
 
     # Streams
 
-    async def watch(self, namespace: str, kind: str, selector: str, version: str) -> AsyncIterator[Object]:
-        """What changes after a list's version, until the stream ends. A 410 as event or refusal: list anew."""
+    async def watch(
+        self, namespace: str, kind: str, selector: Mapping[str, str], version: str
+    ) -> AsyncIterator[Object]:
+        """What changes after a list's version, until the stream ends. A 410 as event or refusal: list anew.
+
+        `selector` is that of the list.
+        """
         query = {
+            **selector,
             "watch": "true",
-            "labelSelector": selector,
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
@@ -119,14 +127,19 @@ class Cluster:
     async def log(
         self, namespace: str, pod: str, container: str, since: str | None, *, follow: bool
     ) -> AsyncIterator[bytes]:
-        """Lines of a container's log without their ends, each after its time and a space."""
+        """Lines of a container's log without their ends, each after its time and a space.
+
+        Of a line that is too long only its beginning comes: whoever writes one without an end must not fill the memory.
+        """
         query = {"container": container, "timestamps": "true", "follow": "true" if follow else "false"}
         if since is not None:
             query["sinceTime"] = since
-        async for line in self._lines(f"{_path(namespace, 'pods', pod)}/log", query, None):
+        async for line in self._lines(f"{_path(namespace, 'pods', pod)}/log", query, None, LONGEST_LINE):
             yield line
 
-    async def _lines(self, path: str, query: Mapping[str, str], silence: float | None) -> AsyncIterator[bytes]:
+    async def _lines(
+        self, path: str, query: Mapping[str, str], silence: float | None, longest: int | None = None
+    ) -> AsyncIterator[bytes]:
         answer = await self._send("GET", path, query, None, (REQUEST_SECONDS, silence))
         try:
             if answer.status >= 300:
@@ -136,6 +149,9 @@ class Cluster:
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     yield line
+                if longest is not None and len(rest) > longest:
+                    # What follows up to its end is added and cut again.
+                    rest = rest[:longest] + CUT
             if rest:
                 yield rest
         finally:
@@ -244,6 +260,6 @@ def _sentence(status: Any) -> str:
     return str(status.get("message") or status.get("reason") or status) if isinstance(status, dict) else str(status)
 
 
-def _path(namespace: str, kind: str, name: str | None = None) -> str:
-    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/{kind}"
+def _path(namespace: str, kind: str, name: str | None = None, *, api: str = "") -> str:
+    path = f"{f'/apis/{api}' if api else '/api/v1'}/namespaces/{quote(namespace, safe='')}/{kind}"
     return path if name is None else f"{path}/{quote(name, safe='')}"

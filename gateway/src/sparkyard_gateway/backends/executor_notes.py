@@ -1,7 +1,8 @@
-"""What becomes of a session's executors, written into its driver's log, where whoever looks for the reason looks first.
+"""What becomes of a session's executors, and what its driver waits for, written into its driver's log, where whoever
+looks for the reason looks first.
 
-Spark deletes the pod of an executor that failed at once. Its reason and its last lines come with the watch's event
-before that, as the kubelet puts the log's end into the pod's status.
+An executor's reason and its last lines come with the watch's event, as the kubelet puts the log's end into the pod's
+status; its whole log is beside it (`executor_logs`).
 """
 
 import asyncio
@@ -41,17 +42,21 @@ class ExecutorNotes:
         elif not gone and (waits := executor_waits(pod)) is not None:
             self._tell(session_id, uid, "waits", waits)
 
+    def driver_waits(self, session_id: int, why: str) -> None:
+        """What its driver waits for, and may wait for in vain."""
+        self._tell(session_id, why, "driver", why, who="DRIVER")
+
     def forget(self, session_id: int) -> None:
         """The session is over."""
         self._told.pop(session_id, None)
 
-    def _tell(self, session_id: int, uid: str, what: str, sentence: str, *lines: str) -> None:
+    def _tell(self, session_id: int, uid: str, what: str, sentence: str, *lines: str, who: str = "EXECUTOR") -> None:
         told = self._told.setdefault(session_id, set())
         if (uid, what) in told or len(told) >= MOST_NOTES:
             return
         told.add((uid, what))
         stamp = time.strftime("%y/%m/%d %H:%M:%S", time.gmtime())
-        text = "\n".join([f"{stamp} EXECUTOR {sentence}", *(f"    | {line}" for line in lines)])
+        text = "\n".join([f"{stamp} {who} {sentence}", *(f"    | {line}" for line in lines)])
         self._notes.append((session_id, text))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write(), name="executor-notes")

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from sparkyard_gateway.backends import pod_conf, pod_names, pod_reasons
 from sparkyard_gateway.backends.base import BackendAway, DriverOrder, Ended, Handle, WhenEnded
 from sparkyard_gateway.backends.cluster import Cluster, ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.driver_log import DriverLog
-from sparkyard_gateway.backends.executor_notes import ExecutorNotes
 from sparkyard_gateway.backends.pod_ends import FIRST_PAUSE, PodEnds
 from sparkyard_gateway.backends.pod_log import PodLog
+from sparkyard_gateway.backends.pod_memory import PodMemory, limit_of
 from sparkyard_gateway.backends.pod_objects import PodObjects
-from sparkyard_gateway.backends.pod_places import Terms
+from sparkyard_gateway.backends.pod_places import DRIVER_CONTAINER, Terms
+from sparkyard_gateway.backends.pod_records import PodRecords
 from sparkyard_gateway.backends.pod_watch import PodWatch
 from sparkyard_gateway.backends.stray_pods import StrayPods, role_of
 
@@ -88,7 +89,8 @@ class KubernetesBackend:
         self._wanted = wanted
         self._drivers: dict[int, _Driver] = {}
         self._watches: dict[str, PodWatch] = {}
-        self._executors = ExecutorNotes(sessions_dir)
+        self.records = PodRecords(cluster, sessions_dir)
+        self._memory = PodMemory(cluster, pod_names.of_sessions(terms.installation))
         self._ends = PodEnds(cluster, "session", self._pods_of)
         self._strays = StrayPods(self._watches, self._has, self._end_stray)
         sessions_dir.mkdir(parents=True, exist_ok=True)
@@ -100,6 +102,7 @@ class KubernetesBackend:
             await watch.close()
         for driver in self._drivers.values():
             await driver.kept.stop()
+        await self.records.close()
         await self._cluster.close()
 
     # Start
@@ -156,13 +159,14 @@ class KubernetesBackend:
     def _watch(self, namespace: str) -> PodWatch:
         watch = self._watches.get(namespace)
         if watch is None:
-            selector = pod_names.of_sessions(self._terms.installation)
+            selector = {"labelSelector": pod_names.of_sessions(self._terms.installation)}
 
             def all_listed(asked: float) -> None:
                 self._compare(namespace, asked)
 
             watch = self._watches[namespace] = PodWatch(self._cluster, namespace, selector, self._seen, all_listed)
         watch.open()
+        self.records.open(namespace)
         self._strays.open()
         return watch
 
@@ -173,6 +177,7 @@ class KubernetesBackend:
         driver = _Driver(session_id, namespace, metadata["name"], metadata["uid"], epoch, kept)
         self._drivers[session_id] = driver
         watch = self._watch(namespace)
+        self.records.begin(session_id, driver.uid, watch)
         self._driver_seen(driver, watch.pods.get(driver.uid, pod), gone=False)
         return driver
 
@@ -187,7 +192,7 @@ class KubernetesBackend:
             if driver is None:
                 return  # another gateway's
             if role_of(pod) == pod_names.EXECUTOR:
-                self._executors.seen(session_id, pod, gone=gone)
+                self.records.seen(session_id, pod, gone=gone)
             elif driver.uid == pod["metadata"]["uid"]:
                 self._driver_seen(driver, pod, gone=gone)
 
@@ -197,9 +202,11 @@ class KubernetesBackend:
         for driver in list(self._drivers.values()):
             if driver.namespace == namespace and driver.since < asked and driver.uid not in listed:
                 self._driver_seen(driver, driver.seen or {"metadata": {"name": driver.pod}}, gone=True)
+        self.records.listed(self._watches[namespace])
 
     def _driver_seen(self, driver: _Driver, pod: Object, *, gone: bool) -> None:
         driver.seen = pod
+        self.records.driver_seen(driver.session_id, pod, over=gone or pod_reasons.over(pod))
         if gone or pod_reasons.over(pod):
             self._report(driver, pod_reasons.driver_end(pod, gone=gone), ran=True)
         elif (why := pod_reasons.hopeless(pod)) is not None:
@@ -227,7 +234,9 @@ class KubernetesBackend:
         """Delete the pod and then what is left of its executors; asks until Kubernetes has none of them any more."""
         if handle is not None and session_id not in self._drivers:
             self._watch(handle["namespace"])
+        await self.records.before_end(session_id)
         await self._ends.end(session_id, grace_seconds)
+        await self.records.after_end(session_id)
         driver = self._drivers.pop(session_id, None)
         if driver is not None:
             await driver.kept.finish(LOG_SECONDS if driver.seen and pod_reasons.over(driver.seen) else FIRST_PAUSE)
@@ -235,6 +244,7 @@ class KubernetesBackend:
     async def let_go(self, session_id: int) -> None:
         """Look away from a pod that another gateway watches now."""
         driver = self._drivers.pop(session_id, None)
+        await self.records.let_go(session_id)
         if driver is not None:
             await driver.kept.stop()
 
@@ -279,6 +289,25 @@ class KubernetesBackend:
         address = ((driver.seen or {}).get("status") or {}).get("podIP") if driver is not None else None
         return bool(address) and host == address and 0 < port < 65536
 
+    async def memory(self, handles: Mapping[int, Handle | None]) -> dict[int, int]:
+        """Bytes that each of these sessions' pods hold, where the cluster measures that."""
+        drivers = [self._drivers[each] for each in handles if each in self._drivers]
+        held = await self._memory.of({each.namespace for each in drivers})
+        found: dict[int, int] = {}
+        for driver in drivers:
+            pods = [driver.pod, *(each.pod for each in self.records.living(driver.session_id))]
+            if sizes := [held[driver.namespace, pod] for pod in pods if (driver.namespace, pod) in held]:
+                found[driver.session_id] = sum(sizes)
+        return found
+
+    def memory_limit(self, session_id: int) -> int | None:
+        """Bytes that a session's pods may take together."""
+        driver = self._drivers.get(session_id)
+        if driver is None or driver.seen is None:
+            return None
+        own = limit_of(pod_reasons.container_of(driver.seen, DRIVER_CONTAINER))
+        return None if own is None else own + sum(each.memory or 0 for each in self.records.living(session_id))
+
     async def log_page(self, session_id: int, first: int, size: int) -> tuple[int, int, list[str]]:
         """A page of the log as far as it was read."""
         return await asyncio.to_thread(self.log_of(session_id).page, first, size)
@@ -293,6 +322,6 @@ class KubernetesBackend:
 
     async def forget(self, session_id: int, *, keep_log: bool) -> None:
         """Remove the log unless kept."""
-        self._executors.forget(session_id)
+        await self.records.forget(session_id)
         if not keep_log:
             await asyncio.to_thread(shutil.rmtree, self._dir / str(session_id), ignore_errors=True)

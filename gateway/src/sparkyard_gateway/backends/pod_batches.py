@@ -32,16 +32,16 @@ from sparkyard_gateway.backends.base import (
 )
 from sparkyard_gateway.backends.cluster import Cluster, ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.driver_log import DriverLog
-from sparkyard_gateway.backends.executor_notes import ExecutorNotes
 from sparkyard_gateway.backends.pod_attempt import LOST, NEVER, Attempt, ended
 from sparkyard_gateway.backends.pod_ends import PodEnds
 from sparkyard_gateway.backends.pod_log import PodLog
 from sparkyard_gateway.backends.pod_objects import PodObjects
 from sparkyard_gateway.backends.pod_places import Terms
+from sparkyard_gateway.backends.pod_records import PodRecords
 from sparkyard_gateway.backends.pod_uis import PodUis
 from sparkyard_gateway.backends.pod_watch import PodWatch
 from sparkyard_gateway.backends.spark_application import plausible
-from sparkyard_gateway.backends.stray_pods import StrayPods, role_of
+from sparkyard_gateway.backends.stray_pods import StrayPods
 
 Object = dict[str, Any]
 
@@ -85,7 +85,7 @@ class PodBatches:
         self._over: dict[int, AttemptEnd] = {}
         """How those ended that are not forgotten yet."""
         self._watches: dict[str, PodWatch] = {}
-        self._executors = ExecutorNotes(batches_dir)
+        self.records = PodRecords(cluster, batches_dir)
         self._ends = PodEnds(cluster, "attempt", self._pods_of)
         self._strays = StrayPods(self._watches, self._has, self._end_stray)
         batches_dir.mkdir(parents=True, exist_ok=True)
@@ -101,6 +101,7 @@ class PodBatches:
             await watch.close()
         for held in self._attempts.values():
             await held.let_go()
+        await self.records.close()
         await self._uis.close()
         await self._cluster.close()
 
@@ -109,8 +110,7 @@ class PodBatches:
     async def prepare(self, order: BatchOrder) -> Handle:
         """Make the pod, at its gate, and what it needs to begin."""
         namespace = pod_conf.namespace(order, self._terms)
-        # Before the pod is there, so that nothing of it is missed.
-        self._watch(namespace)
+        self._watch(namespace)  # before the pod is there, so that nothing of it is missed
         await self._clear(order.attempt)
         pod = await self._objects.make(order)
         held = self._take(order.attempt, namespace, pod["metadata"]["name"], pod["metadata"]["uid"])
@@ -204,6 +204,7 @@ class PodBatches:
     async def let_go(self, attempt: int) -> None:
         """Look away from a pod that another gateway watches now."""
         held = self._attempts.pop(attempt, None)
+        await self.records.let_go(attempt)
         if held is not None:
             await held.let_go()
 
@@ -231,7 +232,6 @@ class PodBatches:
             return None
         held = self._take(attempt, handle["namespace"], handle["pod"], handle["uid"])
         held.tried = True  # by its gateway, for all that is known
-        self._watch(held.namespace)
         held.settling = asyncio.create_task(self._withheld(held, NEVER), name=f"settle-{held.pod}")
         return held.handle
 
@@ -248,13 +248,12 @@ class PodBatches:
     def _watch(self, namespace: str) -> PodWatch:
         watch = self._watches.get(namespace)
         if watch is None:
-            selector = pod_names.of_attempts(self._terms.installation)
-
-            def all_listed(asked: float) -> None:
-                self._compare(namespace, asked)
-
-            watch = self._watches[namespace] = PodWatch(self._cluster, namespace, selector, self._seen, all_listed)
+            selector = {"labelSelector": pod_names.of_attempts(self._terms.installation)}
+            watch = self._watches[namespace] = PodWatch(
+                self._cluster, namespace, selector, self._seen, lambda asked: self._compare(namespace, asked)
+            )
         watch.open()
+        self.records.open(namespace)
         self._strays.open()
         return watch
 
@@ -262,6 +261,7 @@ class PodBatches:
         kept = PodLog(self._cluster, namespace, pod, self._dir / str(attempt))
         self._over.pop(attempt, None)
         held = self._attempts[attempt] = Attempt(attempt, namespace, pod, uid, kept)
+        self.records.begin(attempt, uid, self._watch(namespace))
         return held
 
     def _seen(self, pod: Object, gone: bool) -> None:
@@ -274,8 +274,7 @@ class PodBatches:
             held = self._attempts.get(attempt)
             if held is None:
                 return  # another gateway's
-            if role_of(pod) == pod_names.EXECUTOR:
-                self._executors.seen(attempt, pod, gone=gone)
+            if self.records.seen(attempt, pod, gone=gone):
                 app_id = labels.get(pod_names.SPARKS_OWN)
                 held.app_id = app_id if plausible(app_id) else held.app_id
             elif held.uid == pod["metadata"]["uid"]:
@@ -287,9 +286,11 @@ class PodBatches:
         for held in list(self._attempts.values()):
             if held.namespace == namespace and held.since < asked and held.uid not in listed:
                 self._report(held, held.seen, gone=True)
+        self.records.listed(self._watches[namespace])
 
     def _driver_seen(self, held: Attempt, pod: Object, *, gone: bool) -> None:
         held.seen = pod
+        self.records.driver_seen(held.number, pod, over=gone or pod_reasons.over(pod))
         held.begun = held.begun or not pod_reasons.gated(pod)
         if gone or pod_reasons.over(pod):
             self._report(held, pod, gone=gone)
@@ -338,7 +339,9 @@ class PodBatches:
             held.stopping = True
         elif handle is not None:
             self._watch(handle["namespace"])
+        await self.records.before_end(attempt)
         await self._ends.end(attempt, grace_seconds)
+        await self.records.after_end(attempt)
         if held is None or self._attempts.get(attempt) is not held:
             return
         if held.reporting is not None:
@@ -351,7 +354,7 @@ class PodBatches:
 
     async def forget(self, attempt: int, *, keep_log: bool) -> None:
         """Remove the log unless kept."""
-        self._executors.forget(attempt)
+        await self.records.forget(attempt)
         self._over.pop(attempt, None)
         if not keep_log:
             await asyncio.to_thread(shutil.rmtree, self._dir / str(attempt), ignore_errors=True)

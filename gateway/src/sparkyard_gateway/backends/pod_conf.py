@@ -58,6 +58,10 @@ def spark_conf(order: SparkOrder, terms: Terms, pod: str) -> dict[str, str]:
         "spark.kubernetes.executor.podTemplateContainerName": EXECUTOR_CONTAINER,
         "spark.kubernetes.authenticate.executor.serviceAccountName": terms.executor_account,
         **({"spark.kubernetes.executor.request.cores": cpu_text(cpu)} if cpu else {}),
+        # The gateway deletes them once it has their logs: Spark would do it the moment that it sees their end.
+        "spark.kubernetes.executor.deleteOnTermination": "false",
+        # So long has one that is told to go to do so by itself, and with its log, before Spark deletes it after all.
+        "spark.kubernetes.dynamicAllocation.deleteGracePeriod": "30s",
         # Nothing but pods: so its service account needs no right to anything else.
         "spark.kubernetes.executor.disableConfigMap": "true",
         "spark.kubernetes.driver.service.deleteOnTermination": "false",

@@ -1,4 +1,7 @@
-"""A driver pod's log, brought into the session's own log file as it is written: Kubernetes forgets it with the pod.
+"""A pod's log, brought into a file of the session's own as it is written: Kubernetes forgets it with the pod.
+
+A driver's is followed for as long as it runs. There may be a thousand executors, so theirs are looked at in turns, and
+followed while somebody reads them (`executor_logs`).
 
 Each line comes with its time, by which the reading goes on after a break, and after the gateway's: the time of the last
 line that is kept stands in a file beside the log. A gateway that dies between the two writes brings a few lines twice.
@@ -30,18 +33,35 @@ log = structlog.get_logger(__name__)
 class PodLog:
     """Follows one container from when it runs to its end."""
 
-    def __init__(self, cluster: Cluster, namespace: str, pod: str, folder: Path) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        pod: str,
+        folder: Path,
+        container: str = DRIVER_CONTAINER,
+        limit: int | None = None,
+    ) -> None:
+        """`limit` is the size at which the file is cut, where nobody else sees to that."""
         self._cluster = cluster
-        self._where = (namespace, pod, DRIVER_CONTAINER)
+        self._where = (namespace, pod, container)
         self._folder = folder
+        self._limit = limit
         self._kept = folder / "driver.log.until"
         self._last = ""
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.complete = False
+        """Whether all of it is here, the container having ended."""
+
+    @property
+    def following(self) -> bool:
+        """Whether it is being read as it is written."""
+        return self._task is not None and not self._task.done()
 
     def begin(self) -> None:
         """The container runs, or has run: read, unless it is being read."""
-        if self._task is None:
+        if self._task is None or (self._task.done() and not self._ended.is_set()):
             self._task = asyncio.create_task(self._run(), name=f"log-of-{self._where[1]}")
 
     async def finish(self, seconds: float) -> None:
@@ -58,8 +78,14 @@ class PodLog:
             self._task.cancel()
             await asyncio.wait({self._task})
 
+    async def look(self) -> None:
+        """Keep what was written since the last time. Raises ClusterAway, ClusterRefused and OSError."""
+        if not self.following:
+            self._last = self._last or await asyncio.to_thread(self._recall)
+            await self._read(follow=False)
+
     async def _run(self) -> None:
-        self._last = await asyncio.to_thread(self._recall)
+        self._last = self._last or await asyncio.to_thread(self._recall)
         pause = FIRST_PAUSE
         while True:
             # Whoever follows is told the end; after it one plain look suffices.
@@ -70,11 +96,16 @@ class PodLog:
                 # 400 while the container is being made, 404 once the pod is gone.
                 if refused.status == 404:
                     return
+                self.complete = False
             except ClusterAway as away:
+                self.complete = False
                 log.info("driver_log_interrupted", pod=self._where[1], error=str(away))
             except OSError as error:
+                self.complete = False
                 log.warning("log_not_kept", pod=self._where[1], error=error.strerror)
             else:
+                # A stream that is followed ends with its container.
+                self.complete = True
                 if last_look:
                     return
             pause = FIRST_PAUSE if self._last != before else min(2 * pause, LONGEST_PAUSE)
@@ -107,7 +138,7 @@ class PodLog:
                 waiting: list[bytes | BaseException | None] = [await lines.get()]
                 while not lines.empty():
                     waiting.append(lines.get_nowait())
-                fresh, stamp = after(self._last, [each for each in waiting if isinstance(each, bytes)])
+                fresh, stamp = after(self._last, _there(waiting))
                 if fresh:
                     await asyncio.to_thread(self._keep, fresh, stamp)
                     self._last = stamp
@@ -122,19 +153,30 @@ class PodLog:
             await stream.aclose()  # type: ignore[attr-defined]
 
     def _keep(self, lines: list[bytes], stamp: str) -> None:
-        self._folder.mkdir(mode=0o711, exist_ok=True)
-        descriptor = DriverLog(self._folder).open()
+        self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        kept = DriverLog(self._folder)
+        descriptor = kept.open()
         try:
             os.write(descriptor, b"".join(line + b"\n" for line in lines))
         finally:
             os.close(descriptor)
         self._kept.write_text(stamp, encoding="ascii")
+        if self._limit is not None:
+            kept.rotate(self._limit)
 
     def _recall(self) -> str:
         try:
             return self._kept.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError):
             return ""
+
+
+def _there(waiting: list[bytes | BaseException | None]) -> list[bytes]:
+    """Those that are lines. Raises ClusterRefused where the node says that it has the log no more."""
+    lines = [each for each in waiting if isinstance(each, bytes)]
+    if any(each.startswith(_NO_MORE) for each in lines):
+        raise ClusterRefused(404, "its node has its log no more")
+    return lines
 
 
 def after(last: str, lines: list[bytes]) -> tuple[list[bytes], str]:

@@ -49,10 +49,11 @@ _EXECUTOR_OOM = "Raise executorMemory or spark.executor.memoryOverhead, or make 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorEnd:
-    """Why an executor is gone, and its last words."""
+    """Why an executor is gone, and its last words; `verdict` where it is Kubernetes that ended it."""
 
     reason: str
     lines: tuple[str, ...] = ()
+    verdict: bool = False
 
 
 # While it starts
@@ -66,7 +67,7 @@ def phase(pod: Object) -> str:
     if not node:
         said = _unscheduled(pod)
         return f"Waiting for a node that can take the driver: {said}" if said else "Waiting for a node for the driver."
-    state = _state(pod, DRIVER_CONTAINER)
+    state = container_state(pod, DRIVER_CONTAINER)
     if waiting := state.get("waiting"):
         return _container_waits(pod, node, waiting.get("reason", ""), _cut(waiting.get("message")))
     return "The driver's pod runs; Spark is starting." if "running" in state else f"The driver is going to node {node}."
@@ -82,7 +83,7 @@ def _container_waits(pod: Object, node: str, why: str, message: str) -> str:
 
 def hopeless(pod: Object) -> str | None:
     """Why a driver will never start, where waiting is in vain; Kubernetes itself would try for ever."""
-    waiting = _state(pod, DRIVER_CONTAINER).get("waiting") or {}
+    waiting = container_state(pod, DRIVER_CONTAINER).get("waiting") or {}
     why, message = waiting.get("reason", ""), _cut(waiting.get("message"))
     if why in ("InvalidImageName", "ErrImageNeverPull") or (why in _NO_IMAGE and _FOR_GOOD.search(message)):
         return f"The driver's image {image_of(pod)} cannot be pulled: {message or why}"
@@ -160,15 +161,21 @@ def executor_end(pod: Object, *, gone: bool = False) -> ExecutorEnd | None:
     who = f"Executor {number} ({pod['metadata']['name']})"
     if verdict := _verdict(pod, EXECUTOR_CONTAINER):
         advice = f" {_EXECUTOR_OOM}" if out_of_memory(pod, EXECUTOR_CONTAINER) else ""
-        return ExecutorEnd(f"{who} {verdict}.{advice}", lines)
+        return ExecutorEnd(f"{who} {verdict}.{advice}", lines, verdict=True)
     if pod["metadata"].get("deletionTimestamp") or gone:
         return None
-    waiting = _state(pod, EXECUTOR_CONTAINER).get("waiting") or {}
-    if waiting.get("reason") in {"InvalidImageName", "ErrImageNeverPull", *_NO_IMAGE}:
-        image, message = image_of(pod, EXECUTOR_CONTAINER), _cut(waiting.get("message"))
-        return ExecutorEnd(f"{who} does not start, as its image {image} cannot be pulled: {message}")
+    if trouble := executor_trouble(pod):
+        return ExecutorEnd(f"{who} does not start, as {trouble}")
     failed = terminated and terminated.get("exitCode") != 0
     return ExecutorEnd(f"{who} {_exit(terminated)}.", lines) if failed else None
+
+
+def executor_trouble(pod: Object) -> str | None:
+    """Why an executor that has a node does not start."""
+    waiting = container_state(pod, EXECUTOR_CONTAINER).get("waiting") or {}
+    if waiting.get("reason") not in {"InvalidImageName", "ErrImageNeverPull", *_NO_IMAGE}:
+        return None
+    return f"its image {image_of(pod, EXECUTOR_CONTAINER)} cannot be pulled: {_cut(waiting.get('message'))}"
 
 
 def out_of_memory(pod: Object, container: str) -> bool:
@@ -216,13 +223,25 @@ def _unscheduled(pod: Object) -> str | None:
 
 def image_of(pod: Object, container: str = DRIVER_CONTAINER) -> str:
     """The image that a container shall run."""
-    found = _container(pod, container)
+    found = container_of(pod, container)
     return str(found.get("image", "?"))
 
 
 def running(pod: Object) -> bool:
     """Whether the driver's container runs."""
-    return "running" in _state(pod, DRIVER_CONTAINER)
+    return "running" in container_state(pod, DRIVER_CONTAINER)
+
+
+def stuck(pod: Object) -> str | None:
+    """What keeps a driver from starting that somebody may have to do something about; None where it just takes time."""
+    waiting = container_state(pod, DRIVER_CONTAINER).get("waiting") or {}
+    if gated(pod) or waiting.get("reason", "") in ("", "ContainerCreating", "PodInitializing"):
+        return phase(pod) if not gated(pod) and _unscheduled_driver(pod) else None
+    return phase(pod)
+
+
+def _unscheduled_driver(pod: Object) -> bool:
+    return not (pod.get("spec") or {}).get("nodeName") and _unscheduled(pod) is not None
 
 
 def gated(pod: Object) -> bool:
@@ -231,18 +250,20 @@ def gated(pod: Object) -> bool:
     return any(each.get("name") == GATE for each in gates)
 
 
-def _container(pod: Object, name: str) -> Object:
+def container_of(pod: Object, name: str) -> Object:
+    """A container as it was asked for."""
     found = [each for each in (pod.get("spec") or {}).get("containers") or () if each.get("name") == name]
     return found[0] if found else {}
 
 
-def _state(pod: Object, name: str) -> Object:
+def container_state(pod: Object, name: str) -> Object:
+    """How a container of a pod is: of `waiting`, `running` and `terminated` the one that it is."""
     found = [each for each in (pod.get("status") or {}).get("containerStatuses") or () if each.get("name") == name]
     return (found[0].get("state") or {}) if found else {}
 
 
 def _terminated(pod: Object, name: str) -> Object:
-    return _state(pod, name).get("terminated") or {}
+    return container_state(pod, name).get("terminated") or {}
 
 
 def _condition(pod: Object, kind: str) -> Object | None:
@@ -251,7 +272,7 @@ def _condition(pod: Object, kind: str) -> Object | None:
 
 
 def _memory_limit(pod: Object, container: str) -> str:
-    limit = ((_container(pod, container).get("resources") or {}).get("limits") or {}).get("memory")
+    limit = ((container_of(pod, container).get("resources") or {}).get("limits") or {}).get("memory")
     return f" ({limit})" if limit else ""
 
 

@@ -91,12 +91,13 @@ const page = (() => {
   const listen = (path, handlers) => {
     let source = null;
     let lost = null;
+    let over = false;
     const close = () => {
       if (source) source.close();
       source = null;
     };
     const open = () => {
-      if (source || document.hidden) return;
+      if (source || over || document.hidden) return;
       source = new EventSource(root + path());
       source.onopen = () => {
         window.clearTimeout(lost);
@@ -120,7 +121,11 @@ const page = (() => {
     window.addEventListener("pagehide", close);
     window.addEventListener("pageshow", open);
     open();
-    return close;
+    return () => {
+      over = true;
+      window.clearTimeout(lost);
+      close();
+    };
   };
 
   const check = async (open) => {

@@ -1,4 +1,4 @@
-// The log of a session: its end, whatever is added, and the lines that hold a text.
+// The log of a session's driver, or of an executor: its end, whatever is added, and the lines that hold a text.
 "use strict";
 
 const logView = (() => {
@@ -9,6 +9,9 @@ const logView = (() => {
   const AROUND = 40; // lines before a line that is jumped to
   const view = $("log");
   let position = null;
+  let whose = ""; // what stands before "log" in the path: nothing for the driver
+  let shut = () => {};
+  let from = null;
 
   const atEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < 30;
 
@@ -34,7 +37,8 @@ const logView = (() => {
   };
 
   const open = () => {
-    const close = listen(() => `sessions/${id}/log/events?${position === null ? `tail=${TAIL}` : `from=${position}`}`, {
+    const path = `sessions/${id}/${whose}log/events`;
+    const close = listen(() => `${path}?${position === null ? `tail=${TAIL}` : `from=${position}`}`, {
       log: add,
       end: () => {
         close();
@@ -42,6 +46,28 @@ const logView = (() => {
         document.querySelector(".follow").hidden = true;
       },
     });
+    shut = close;
+  };
+
+  // Another log in the same place: `path` stands before "log", `name` is whose it is, `back` what had been pressed.
+  const of = (path, name, back) => {
+    if (path !== whose) {
+      shut();
+      [whose, position] = [path, null];
+      view.replaceChildren();
+      text($("log-lead"), "");
+      $("found").hidden = true;
+      $("whole").href = `${page.root}sessions/${id}/${whose}log/text`;
+      document.querySelector(".follow").hidden = false;
+      $("follow").checked = true;
+      text($("log-title"), name ? `Log of ${name}` : "Log");
+      $("log-of").hidden = !name;
+      open();
+    }
+    from = back || from;
+    const target = name || !from || !from.isConnected ? $("log-title") : from;
+    target.focus();
+    target.scrollIntoView({ block: "start" });
   };
 
   const numbered = (numbers, lines, mark) =>
@@ -59,7 +85,7 @@ const logView = (() => {
 
   const find = async (words) => {
     try {
-      const found = await read(`sessions/${id}/log?size=500&search=${encodeURIComponent(words)}`);
+      const found = await read(`sessions/${id}/${whose}log?size=500&search=${encodeURIComponent(words)}`);
       const some = found.total > found.log.length ? `, the first ${found.log.length} of them` : "";
       result(`${found.total} ${found.total === 1 ? "line holds" : "lines hold"} “${words}”${some}.`, numbered(found.numbers, found.log));
     } catch {
@@ -70,7 +96,7 @@ const logView = (() => {
   const around = async (number) => {
     const first = Math.max(0, number - AROUND);
     try {
-      const part = await read(`sessions/${id}/log?from=${first}&size=${3 * AROUND}`);
+      const part = await read(`sessions/${id}/${whose}log?from=${first}&size=${3 * AROUND}`);
       result(`Lines ${first} to ${first + part.log.length - 1} of ${part.total}.`, numbered(part.log.map((_, index) => first + index), part.log, number));
       $("found-lead").focus();
       document.querySelector("#found-lines .marked")?.scrollIntoView({ block: "center" });
@@ -90,9 +116,13 @@ const logView = (() => {
   });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-line]");
-    if (button) around(Number(button.dataset.line));
+    if (!button) return;
+    // The exception at the top stands in the driver's log.
+    if (button.closest("#failure") && whose) of("", "", button);
+    around(Number(button.dataset.line));
   });
+  $("log-driver").addEventListener("click", () => of("", "", null));
 
   open();
-  return { around };
+  return { around, of };
 })();

@@ -20,7 +20,7 @@
       fact("Spark", row.spark),
       fact("Kind", row.kind),
       fact("Age", age),
-      fact("Memory", row.memory === null ? null : size(row.memory)),
+      fact("Memory", memory()),
       fact("Note", row.notice),
     );
   };
@@ -111,6 +111,12 @@
     );
   };
 
+  const memory = () => {
+    const limit = row.memoryLimit ? size(row.memoryLimit) : null;
+    if (row.memory !== null) return size(row.memory) + (limit ? ` of ${limit}` : "");
+    return limit ? `up to ${limit} (what is used is not measured)` : null;
+  };
+
   const close = listen(() => `sessions/${id}/events`, {
     session: (news) => {
       clock(news.now);
@@ -123,6 +129,7 @@
       statements(news.statements);
       if (before && before.state !== row.state) announce(`The session is ${page.stateWords(row.state)}.`);
     },
+    pods: podsView.show,
     end: () => close(),
   });
 

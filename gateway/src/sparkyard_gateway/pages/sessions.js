@@ -47,7 +47,11 @@
     put(cells[1], make("span", { class: stateClass(row) }, page.stateWords(row.state)));
     put(cells[2], make("span", {}, row.profile), make("span", { class: "small" }, images(row)));
     age(entry);
-    put(cells[4], size(row.memory));
+    put(
+      cells[4],
+      row.memory === null && row.memoryLimit ? `≤ ${size(row.memoryLimit)}` : size(row.memory),
+      row.memory !== null && row.memoryLimit ? make("span", { class: "small" }, `of ${size(row.memoryLimit)}`) : null,
+    );
     put(cells[5], ...now(row));
     actions(entry);
     entry.element.hidden = whose === "mine" && !row.mine;

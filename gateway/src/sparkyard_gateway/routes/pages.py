@@ -24,10 +24,12 @@ from sparkyard_gateway.errors import Forbidden, GatewayError, NoSuchRoute, Store
 from sparkyard_gateway.event_streams import event
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.overview import statement_documents
+from sparkyard_gateway.pod_story import pod_document
 from sparkyard_gateway.routes.dependencies import AGateway, integer
 from sparkyard_gateway.routes.records import Check, Watch, first_position, log_events, whole_log
 from sparkyard_gateway.routes.sessions import DEFAULT_PAGE, Search, log_answer
 from sparkyard_gateway.routes.spark_ui import Login, login_of, plain_path, to_login
+from sparkyard_gateway.session_pods import ExecutorLog
 from sparkyard_gateway.times import now_ms
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(login_of), Depends(plain_path)])
@@ -221,7 +223,7 @@ async def session_events(request: Request, caller: AReader, gateway: AGateway, s
     """One session with its exception and its last statements, and then each change, until it has ended."""
 
     async def events() -> AsyncIterator[str]:
-        told, failure, looked = "", None, float("-inf")
+        told, told_pods, failure, looked = "", "", None, float("-inf")
         loop = asyncio.get_running_loop()
         watch = Watch(gateway, caller, _check(request, gateway))
         with gateway.logs.following(caller):
@@ -239,11 +241,15 @@ async def session_events(request: Request, caller: AReader, gateway: AGateway, s
                     "statements": statement_documents(statements),
                 }
                 text = json.dumps(document, sort_keys=True)
+                pods = pod_document(await gateway.pods.book(session))
+                pods_text = json.dumps(pods, sort_keys=True)
                 if text != told:
                     told = text
                     yield event("session", {"now": now_ms(), **document})
-                else:
-                    yield event_streams.SILENCE
+                if pods is not None and pods_text != told_pods:
+                    told_pods = pods_text
+                    yield event("pods", pods)
+                yield event_streams.SILENCE
                 if ended:
                     yield event("end", {})
                     return
@@ -285,6 +291,48 @@ async def ui_log(
 async def ui_log_text(gateway: AGateway, session: Kept) -> Response:
     """The whole log, to keep."""
     return whole_log(gateway, session)
+
+
+async def executors_log(gateway: AGateway, session: Kept, executor: Reference) -> ExecutorLog:
+    """The log of an executor of the session of the path."""
+    return await gateway.pods.log(session, executor)
+
+
+OfExecutor = Annotated[ExecutorLog, Depends(executors_log)]
+
+
+@router.get("/ui/sessions/{session}/executors/{executor}/log/events")
+async def ui_executor_log_events(
+    request: Request,
+    caller: AReader,
+    gateway: AGateway,
+    log: OfExecutor,
+    tail: Annotated[int | None, Query(ge=0)] = None,
+    position: Annotated[int | None, Query(alias="from", ge=0)] = None,
+    last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> Response:
+    """An executor's log as it grows."""
+    begin = await first_position(gateway, log, last, position, tail)
+    return log_events(gateway, caller, log, begin, _check(request, gateway))
+
+
+@router.get("/ui/sessions/{session}/executors/{executor}/log")
+async def ui_executor_log(
+    gateway: AGateway,
+    log: OfExecutor,
+    first: Annotated[int, integer("from", 0, "Where the page begins.")],
+    size: Annotated[int, integer("size", DEFAULT_PAGE, "How many lines at most; negative: all.")],
+    search: Search = None,
+) -> Response:
+    """Lines of an executor's log, or those with a text."""
+    answer = await log_answer(gateway, log, first, min(max(0, size), 1000), search)
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+
+
+@router.get("/ui/sessions/{session}/executors/{executor}/log/text")
+async def ui_executor_log_text(gateway: AGateway, log: OfExecutor) -> Response:
+    """An executor's whole log, to keep."""
+    return whole_log(gateway, log)
 
 
 @router.get("/ui/past")

@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 from sparkyard_gateway import event_streams
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.context import Gateway
+from sparkyard_gateway.driver_logs import Readable
 from sparkyard_gateway.errors import BadNumber, GatewayError
 from sparkyard_gateway.event_streams import event
 from sparkyard_gateway.failures import Failure, failure_of_output
@@ -18,6 +19,7 @@ from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.rendering import output_of, session_answer
 from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedSession, integer, number
 from sparkyard_gateway.routes.sessions import DEFAULT_PAGE, Search, log_answer
+from sparkyard_gateway.session_pods import ExecutorLog
 from sparkyard_gateway.wire import (
     EventAnswer,
     ExceptionAnswer,
@@ -123,23 +125,27 @@ async def get_log_text(
     follow: Annotated[bool, Query(description="Go on with what is added, until the session has ended.")] = False,
 ) -> Response:
     """The whole log as text."""
+    return log_text(gateway, caller, session, by_header(gateway, request), follow=follow)
+
+
+def log_text(gateway: Gateway, caller: Caller, log: Readable, check: Check, *, follow: bool) -> Response:
+    """A log as text, whole or as it grows."""
     if not follow:
-        return whole_log(gateway, session)
+        return whole_log(gateway, log)
     gateway.logs.admit(caller)
     return StreamingResponse(
-        _followed_text(gateway, caller, session, _by_header(gateway, request)),
+        _followed_text(gateway, caller, log, check),
         media_type="text/plain; charset=utf-8",
         # Not compressed, which would hold lines back until there are many.
         headers={**event_streams.HEADERS, "Content-Encoding": "identity"},
     )
 
 
-def whole_log(gateway: Gateway, session: LiveSession) -> Response:
-    """The log as a file to keep."""
-    name = f'attachment; filename="session-{session.id}.log"'
-    return StreamingResponse(
-        gateway.logs.whole(session), media_type="text/plain; charset=utf-8", headers={"Content-Disposition": name}
-    )
+def whole_log(gateway: Gateway, log: Readable) -> Response:
+    """A log as a file to keep."""
+    name = f"{log.executor.pod}.log" if isinstance(log, ExecutorLog) else f"session-{log.id}.log"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(gateway.logs.whole(log), media_type="text/plain; charset=utf-8", headers=headers)
 
 
 @router.get("/sessions/{session}/record/log/events", response_class=Response)
@@ -154,11 +160,11 @@ async def get_log_events(
 ) -> Response:
     """The log as server-sent events: `log` with `from` (bytes before it) and `text`, and `end` when all is told."""
     begin = await first_position(gateway, session, last, position, tail)
-    return log_events(gateway, caller, session, begin, _by_header(gateway, request))
+    return log_events(gateway, caller, session, begin, by_header(gateway, request))
 
 
 async def first_position(
-    gateway: Gateway, session: LiveSession, last: str | None, position: int | None, tail: int | None
+    gateway: Gateway, session: Readable, last: str | None, position: int | None, tail: int | None
 ) -> int:
     """Where a reader of events begins: where it was, where it wants, or so much before the end."""
     if last is not None:
@@ -170,7 +176,7 @@ async def first_position(
     return 0 if tail is None else max(0, await gateway.logs.end(session) - tail)
 
 
-def log_events(gateway: Gateway, caller: Caller, session: LiveSession, position: int, check: Check) -> Response:
+def log_events(gateway: Gateway, caller: Caller, session: Readable, position: int, check: Check) -> Response:
     """The log from a position on, as events."""
 
     async def events() -> AsyncIterator[str]:
@@ -192,7 +198,7 @@ def log_events(gateway: Gateway, caller: Caller, session: LiveSession, position:
     return StreamingResponse(events(), media_type=event_streams.MEDIA_TYPE, headers=event_streams.HEADERS)
 
 
-async def _followed_text(gateway: Gateway, caller: Caller, session: LiveSession, check: Check) -> AsyncIterator[bytes]:
+async def _followed_text(gateway: Gateway, caller: Caller, session: Readable, check: Check) -> AsyncIterator[bytes]:
     watch = Watch(gateway, caller, check)
     with gateway.logs.following(caller):
         async for piece in gateway.logs.follow(session, 0, watch.over):
@@ -223,5 +229,6 @@ class Watch:
             self._refused = True
 
 
-def _by_header(gateway: Gateway, request: Request) -> Check:
+def by_header(gateway: Gateway, request: Request) -> Check:
+    """Who reads, by the token of the request."""
     return lambda: gateway.identities.caller_of(request.headers.get("authorization"))

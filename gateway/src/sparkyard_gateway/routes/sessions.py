@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from sparkyard_gateway.driver_logs import Readable
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.rendering import LOG_LINES, session_answer
 from sparkyard_gateway.routes.dependencies import (
@@ -48,7 +49,7 @@ Search = Annotated[
 
 
 async def log_answer(
-    gateway: AGateway, session: LiveSession, first: int, size: int, search: str | None
+    gateway: AGateway, session: Readable, first: int, size: int, search: str | None
 ) -> LogAnswer | LogMatches:
     """A page of a log, or of the lines in it that hold a text."""
     if search is None:

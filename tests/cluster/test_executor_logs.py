@@ -1,0 +1,244 @@
+"""Executors' logs and what happened to pods, kept by a gateway on a real Kubernetes: while they run and after, whoever
+ends them, and whichever gateway dies meanwhile.
+
+spark     the gateway, its namespace, Ann who uses it and Bob who may not
+session   a session of Ann's with one executor that has said something, ended by the last test that needs it
+"""
+
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from sparkyard_gateway.browser_login import LOGIN_COOKIE
+from sparkyard_gateway.sealing import Seal
+from support.browser import chromium
+from support.cluster.using import Cluster
+from support.running_gateway import TOKEN
+from support.spark_pods import ANN, BOB, PATIENCE_SECONDS, PodsGateway, running
+from support.waiting import until
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+
+SECRET = "5" * 64
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+
+SAY = """
+def say(words):
+    import sys
+    print(words, file=sys.stderr, flush=True)
+    return words
+sc.parallelize([{words!r}], 1).map(say).collect()
+"""
+END = """
+def end(_):
+    import os, signal, sys, time
+    print("its last words", file=sys.stderr, flush=True)
+    os.kill(1, signal.SIGTERM)
+    time.sleep(600)
+sc.parallelize([0], 1).map(end).collect()
+"""
+END_LATER = """
+def end_later(_):
+    import subprocess, sys
+    words = "import os, signal, sys, time; time.sleep({seconds}); print('said while nobody looked', file=sys.stderr, "
+    words += "flush=True); os.kill(1, signal.SIGTERM)"
+    subprocess.Popen([sys.executable, "-c", words], stdout=open("/proc/1/fd/2", "w"), stderr=open("/proc/1/fd/2", "w"))
+sc.parallelize([0], 1).foreach(end_later)
+"""
+
+
+@pytest.fixture(scope="module")
+def spark(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsGateway]:
+    for image in ("spark-3.5", "spark-3.5-pandas-2.1"):
+        cluster.load(image)
+    with socket.socket() as probe:
+        probe.bind((cluster.host, 0))
+        port = probe.getsockname()[1]
+    secret = tmp_path_factory.mktemp("service") / "token"
+    secret.write_text(SECRET)
+    with running(cluster, tmp_path_factory.mktemp("gateway"), port) as gateway:
+        gateway.kill()
+        gateway._options += ("--hub-token-file", str(secret))
+        gateway.start()
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def session(spark: PodsGateway) -> Iterator[int]:
+    number = spark.new_session()
+    spark.until_idle(number)
+    spark.run(number, SAY.format(words="hello of the executor"))
+    yield number
+    httpx.delete(f"{spark.url}/sessions/{number}", headers=ANN, timeout=60)
+
+
+def executors(spark: PodsGateway, number: int) -> list[dict[str, Any]]:
+    """A session's, the newest first."""
+    found: list[dict[str, Any]] = spark.ask("GET", f"/sessions/{number}/executors")["executors"]
+    return found
+
+
+def executor(spark: PodsGateway, number: int, which: str) -> dict[str, Any]:
+    (found,) = [each for each in executors(spark, number) if each["number"] == which]
+    return found
+
+
+def log(spark: PodsGateway, number: int, which: str) -> list[str]:
+    lines: list[str] = spark.ask("GET", f"/sessions/{number}/executors/{which}/log?from=0&size=-1")["log"]
+    return lines
+
+
+def events(spark: PodsGateway, number: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = spark.ask("GET", f"/sessions/{number}/pod-events")["events"]
+    return found
+
+
+def test_a_running_executor_is_listed_with_its_log(spark, session):
+    (found,) = executors(spark, session)
+    (pod,) = spark.pods(session, "executor")
+    assert (found["number"], found["pod"], found["uid"]) == ("1", pod["metadata"]["name"], pod["metadata"]["uid"])
+    assert (found["state"], found["node"], found["log"]) == ("running", "node-1", "growing")
+    assert found["memory"] == 896 << 20
+    assert "hello of the executor" in log(spark, session, "1")
+    searched = spark.ask("GET", f"/sessions/{session}/executors/{found['uid']}/log?search=OF+THE+EXECUTOR&from=0")
+    assert searched["log"] == ["hello of the executor"]
+    text = httpx.get(f"{spark.url}/sessions/{session}/executors/1/log/text", headers=ANN, timeout=60)
+    assert text.headers["content-disposition"] == f'attachment; filename="{found["pod"]}.log"'
+    assert "hello of the executor\n" in text.text
+
+
+def test_a_log_is_followed_as_it_is_written(spark, session):
+    url = f"{spark.url}/sessions/{session}/executors/1/log/events?tail=1000"
+    with httpx.stream("GET", url, headers=ANN, timeout=120) as answer:
+        lines = answer.iter_lines()
+        spark.ask("POST", f"/sessions/{session}/statements", code=SAY.format(words="news of the executor"))
+        assert next(line for line in lines if "news of the executor" in line).startswith("data: ")
+
+
+def test_what_happened_to_the_pods_is_told(spark, session):
+    def told() -> list[dict[str, Any]] | None:
+        found = events(spark, session)
+        kinds = {(each["who"], each["reason"]) for each in found}
+        wanted = {
+            ("driver", "Scheduled"),
+            ("driver", "Started"),
+            ("executor 1", "Scheduled"),
+            ("executor 1", "Started"),
+        }
+        return found if wanted <= kinds else None
+
+    found = until(told, PATIENCE_SECONDS, pause=0.3)
+    assert [each["last"] for each in found] == sorted(each["last"] for each in found)
+    words = {(each["who"], each["reason"]): each["words"] for each in found}
+    assert words["executor 1", "Scheduled"] == "It was given node node-1."
+    assert words["driver", "Started"] == "Its container runs."
+    assert {each["type"] for each in found} <= {"Normal", "Warning"}
+
+
+PATHS = ("executors", "pod-events", "executors/1/log", "executors/1/log/text", "executors/1/log/events")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_it_is_nobody_elses(spark, session, path):
+    theirs, unknown = (
+        httpx.get(f"{spark.url}/sessions/{number}/{path}", headers=BOB, timeout=60) for number in (session, 999_999)
+    )
+    assert theirs.status_code == unknown.status_code == 404
+    assert theirs.text == unknown.text.replace("999999", str(session))
+    assert httpx.get(f"{spark.url}/sessions/{session}/{path}", timeout=60).status_code == 401
+
+
+def test_an_executor_that_fails_leaves_its_whole_log_and_no_pod(spark, session):
+    name = executor(spark, session, "1")["pod"]
+    assert spark.run(session, END)["status"] == "error"
+    until(lambda: executor(spark, session, "1")["log"] == "whole", PATIENCE_SECONDS, pause=0.3)
+    ended = executor(spark, session, "1")
+    assert ended["state"] == "failed"
+    assert "ended with exit code 143" in ended["reason"]
+    assert {"hello of the executor", "its last words"} <= set(log(spark, session, "1"))
+    # Spark has seen it fail, and not vanish: what vanishes is no failure to it.
+    names = lambda: [pod["metadata"]["name"] for pod in spark.pods(session, "executor")]  # noqa: E731
+    until(lambda: name not in names(), PATIENCE_SECONDS, pause=0.3)
+    assert not [line for line in spark.driver_log(session) if "deleted by a user or the framework" in line]
+    assert not [line for line in spark.driver_log(session) if "Uncaught exception" in line]
+    assert spark.text(session, "sc.parallelize(range(10), 2).sum()") == "45"
+
+
+def test_what_ended_while_no_gateway_lived_is_read_by_the_next(spark, session):
+    before = max(int(each["number"]) for each in executors(spark, session) if each["state"] == "running")
+    name = executor(spark, session, str(before))["pod"]
+    spark.run(session, END_LATER.format(seconds=5))
+    spark.kill()
+    over = lambda: spark.cluster.get("pod", name, spark.namespace)["status"]["phase"] == "Failed"  # noqa: E731
+    until(over, PATIENCE_SECONDS, pause=0.3)
+    spark.start()
+    until(lambda: executor(spark, session, str(before))["log"] == "whole", PATIENCE_SECONDS, pause=0.3)
+    assert "said while nobody looked" in log(spark, session, str(before))
+    # What was known before the kill is known still.
+    assert executor(spark, session, "1")["state"] == "failed"
+    assert "its last words" in log(spark, session, "1")
+    assert {"driver", "executor 1"} <= {each["who"] for each in events(spark, session)}
+
+
+@pytest.fixture
+def page(spark: PodsGateway) -> Iterator[Page]:
+    """A browser in which Ann has signed in."""
+    url = f"{spark.url}/services/gateway/ui/"
+    sealed = Seal(SECRET, "browser-login").seal(600, token=TOKEN)
+    with chromium() as browser:
+        context = browser.new_context(viewport={"width": 1280, "height": 1600})
+        context.add_cookies([{"name": LOGIN_COOKIE, "value": sealed, "url": url, "httpOnly": True, "sameSite": "Lax"}])
+        found = context.new_page()
+        found.set_default_timeout(60_000)
+        yield found
+
+
+@pytest.mark.browser
+def test_the_page_shows_executors_with_their_logs_and_what_happened(spark, session, page):
+    expect.set_options(timeout=60_000)
+    page.goto(f"{spark.url}/services/gateway/ui/sessions/{session}")
+    table = page.get_by_role("table", name="Executors")
+    failed = table.get_by_role("row").filter(has_text="ended with exit code 143").last
+    expect(failed).to_contain_text("failed")
+    expect(failed).to_contain_text("node-1")
+    expect(
+        page.get_by_text("of 1.8 GiB").or_(page.get_by_text("up to 1.8 GiB (what is used is not measured)"))
+    ).to_be_visible()
+    happened = page.get_by_role("region", name="What happened to its pods")
+    expect(happened.get_by_text("Executor 1: It was given node node-1.")).to_be_visible()
+    page.get_by_role("button", name="Log of executor 1", exact=True).click()
+    expect(page.get_by_role("heading", name="Log of executor 1")).to_be_focused()
+    log_of = page.get_by_role("region", name="Lines of the log")
+    expect(log_of).to_contain_text("its last words")
+    expect(page.get_by_role("link", name="Download")).to_have_attribute(
+        "href", re.compile(r"/executors/[^/]+/log/text$")
+    )
+    page.get_by_label("Text to find in the log").fill("LAST WORDS")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_text("1 line holds “LAST WORDS”.")).to_be_visible()
+    assert Axe().run(page, options=RULES).violations_count == 0
+    page.get_by_role("button", name="Back to the driver's log").click()
+    expect(page.get_by_role("heading", name="Log", exact=True)).to_be_visible()
+    expect(log_of).to_contain_text("EXECUTOR Executor 1")
+
+
+def test_all_of_it_is_there_after_the_end(spark, session):
+    assert spark.text(session, "sc.parallelize(range(10), 2).sum()") == "45"
+    spark.run(session, SAY.format(words="near the end"))
+    (alive,) = [each["number"] for each in executors(spark, session) if each["state"] == "running"]
+    spark.ask("POST", f"/sessions/{session}/stop")
+    spark.until_dead(session)
+    until(lambda: not spark.objects("pods", session), PATIENCE_SECONDS, pause=0.3)
+    until(lambda: executor(spark, session, alive)["log"] == "whole", PATIENCE_SECONDS, pause=0.3)
+    assert executor(spark, session, alive)["state"] == "ended"
+    lines = log(spark, session, alive)
+    assert "near the end" in lines
+    assert "Shutdown hook called" in " ".join(lines[-5:])
+    assert "its last words" in log(spark, session, "1")
+    assert [each for each in events(spark, session) if each["who"] == "driver"]
