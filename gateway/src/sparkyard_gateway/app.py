@@ -23,6 +23,7 @@ from sparkyard_gateway.routes import (
     batches,
     driver,
     entrance,
+    events,
     health,
     pages,
     programmatic,
@@ -45,6 +46,7 @@ ROUTERS = (
     health.router,
     spark_ui.router,
     driver.router,
+    events.router,
 )
 BODIES = (SessionRequest, StatementRequest, BatchRequest, CompletionRequest)
 GZIP_FROM_BYTES = 1024
