@@ -1,5 +1,5 @@
-"""The Spark UI of what has ended as pods on a real Kubernetes: its event log was carried to the gateway, and is shown by
-a pod of its owner's.
+"""The Spark UI of what has ended as pods on a real Kubernetes: its event log was carried to the gateway, and is shown
+by a pod of its owner's.
 
 spark     the gateway, its namespace, and Ann and Bob who use it
 work      what Ann runs, all asked for at once, as most of the time is Spark's start

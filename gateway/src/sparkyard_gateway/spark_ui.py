@@ -123,10 +123,16 @@ class SparkUi:
         Raises SessionNotFound.
         """
         if area == BATCHES:
-            batch = self._batches.find(caller, reference)
+            batch = await self._batches.find_anywhere(caller, reference)
             return of_batch(batch, self._batch_backends[batch.backend])
         session = await self._records.find(caller, reference)
         return of_session(session, self._backends[session.backend])
+
+    async def kept(self, subject: Subject) -> int | None:
+        """How much of its history there is here; None where it is no matter of event logs that were carried."""
+        if subject.active or subject.backend != "kubernetes":
+            return None
+        return await asyncio.to_thread(self._history.kept, subject)
 
     # Passes
 

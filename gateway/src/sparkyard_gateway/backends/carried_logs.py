@@ -155,13 +155,14 @@ class CarriedLogs:
         for limit, mine in ((self._owners_limit, True), (self._limit, False)):
             counted = {name: each for name, each in self._kept.items() if not mine or each.owner == owner}
             used = sum(each.size for each in counted.values())
-            oldest = sorted(counted, key=lambda name: counted[name].written)
-            for name in (each for each in oldest if each != place and used + more > limit and not self.runs(each)):
-                if used + more > limit:
-                    used -= counted[name].size
-                    self._remove(name, "no_room")
-            if used + more > limit:
+            over = [name for name in counted if name != place and not self.runs(name)]
+            if used + more - sum(counted[name].size for name in over) > limit:
                 raise NoRoomError
+            for name in sorted(over, key=lambda each: counted[each].written):
+                if used + more <= limit:
+                    break
+                used -= counted[name].size
+                self._remove(name, "no_room")
         if more and shutil.disk_usage(self._folder).free - more < LEAST_FREE_BYTES:
             raise NoRoomError
 
