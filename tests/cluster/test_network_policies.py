@@ -55,13 +55,14 @@ class Place:
 REACHED: dict[str, set[str]] = {
     "hub": {"gateway", "ada", "bob"},
     "proxy": {"gateway", "ada", "bob"},
-    "gateway": {"hub", "driver-a", "driver-b", "batch-b"},
+    "gateway": {"hub", "driver-a", "driver-b", "batch-b", "history-a"},
     "ada": {"hub", "gateway"},
     "bob": {"hub", "gateway"},
     "driver-a": {"gateway", "executor-a"},
     "executor-a": {"driver-a"},
     "driver-b": {"gateway", "batch-b"},
-    "batch-b": {"driver-b"},
+    "batch-b": {"gateway", "driver-b"},
+    "history-a": set(),
     "stranger": set(),
     "stranger-a": set(),
 }
@@ -90,6 +91,7 @@ def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             Somebody(team_a, "driver-a", {"sparkyard/role": "driver", "sparkyard/session": "1"}, 7078),
             Somebody(team_a, "executor-a", {"sparkyard/role": "executor"}, 7079),
             Somebody(team_a, "stranger-a", {"app": "stranger"}, 8080),
+            Somebody(team_a, "history-a", {"sparkyard/role": "history"}, 4440),
             Somebody(team_b, "driver-b", {"sparkyard/role": "driver", "sparkyard/session": "2"}, 7078),
             Somebody(team_b, "batch-b", {"sparkyard/role": "driver", "sparkyard/attempt": "1"}, 7078),
         ]

@@ -265,12 +265,14 @@ def prepared(cluster: Cluster, folder: Path, files: tuple[str, ...] = ()) -> Ite
 
 
 @contextmanager
-def running(cluster: Cluster, folder: Path, port: int, files: tuple[str, ...] = ()) -> Iterator[PodsGateway]:
-    """A gateway on ground of its own, and Ann and Bob of the crew."""
+def running(
+    cluster: Cluster, folder: Path, port: int, files: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> Iterator[PodsGateway]:
+    """A gateway on ground of its own, with these options beside, and Ann and Bob of the crew."""
     with prepared(cluster, folder, files) as ground, hub_stand_in.running() as hub:
         hub.admit(TOKEN, "ann", ("data-science",))
         hub.admit(BOBS_TOKEN, "bob", ("data-science",))
-        gateway = PodsGateway(folder, hub.url, cluster, ground.namespace, *ground.options(port))
+        gateway = PodsGateway(folder, hub.url, cluster, ground.namespace, *ground.options(port), *options)
         gateway.start_at(port)
         try:
             yield gateway

@@ -24,6 +24,7 @@ from sparkyard_gateway.routes import (
     batches,
     driver,
     entrance,
+    events,
     executors,
     health,
     pages,
@@ -49,6 +50,7 @@ ROUTERS = (
     spark_ui.router,
     driver.router,
     away.router,
+    events.router,
 )
 BODIES = (SessionRequest, StatementRequest, BatchRequest, CompletionRequest)
 GZIP_FROM_BYTES = 1024

@@ -21,7 +21,7 @@ from sparkyard_gateway.batch_news import BatchNews
 from sparkyard_gateway.batch_patience import give_up_late
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import StoreUnavailable
+from sparkyard_gateway.errors import SessionNotFound, StoreUnavailable
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_name
@@ -86,6 +86,22 @@ class Batches:
     def find(self, caller: Caller, reference: str) -> LiveBatch:
         """The batch of this id or name, if the caller may see it. Raises SessionNotFound."""
         return ownership.find(caller, reference, self.live)
+
+    async def find_anywhere(self, caller: Caller, reference: str) -> LiveBatch:
+        """As `find`; also one that has ended at another gateway, which may not have all that is kept of it."""
+        try:
+            return self.find(caller, reference)
+        except SessionNotFound:
+            number = int(reference) if reference.isascii() and reference.isdecimal() and len(reference) < 11 else None
+            if not self.shared or number is None or number > ownership.LARGEST_ID:
+                raise
+        record = await self._store.shown_one(number)
+        if record is None or record.ended_at is None:
+            raise SessionNotFound(reference)
+        batch = LiveBatch.of(record)
+        if not ownership.may_see(caller, batch):
+            raise SessionNotFound(reference)
+        return batch
 
     def visible(self, caller: Caller) -> list[LiveBatch]:
         """What the caller may see, oldest first."""

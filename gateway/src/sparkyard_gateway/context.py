@@ -30,6 +30,7 @@ from sparkyard_gateway.config import Settings
 from sparkyard_gateway.driver_logs import DriverLogs
 from sparkyard_gateway.drivers import Drivers
 from sparkyard_gateway.elsewhere import Elsewhere
+from sparkyard_gateway.event_intake import Carriages, EventIntake, EventTokens
 from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.handover import Handover
 from sparkyard_gateway.history import History
@@ -39,6 +40,7 @@ from sparkyard_gateway.membership import Membership
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.overview import Overview
 from sparkyard_gateway.pieces import Pieces
+from sparkyard_gateway.pod_history import PodHistory
 from sparkyard_gateway.pool import Pool
 from sparkyard_gateway.reconciler import Reconciler
 from sparkyard_gateway.records import Records
@@ -86,6 +88,8 @@ class Gateway:
     records: Records
     pods: SessionPods
     history_servers: HistoryServers
+    pod_history: PodHistory
+    event_intake: EventIntake | None
     overview: Overview
     page_tokens: Seal | None
     browser_login: BrowserLogin | None
@@ -112,6 +116,7 @@ class Gateway:
         """Take up what runs, and begin."""
         self.database.open()
         await self.history_servers.open()
+        await asyncio.to_thread(self.pod_history.logs.open)
         if self.settings.backend == "kubernetes":
             self._watch_pods()
         if self.membership is not None:
@@ -130,9 +135,11 @@ class Gateway:
     def _watch_pods(self) -> None:
         """Look at every namespace where drivers may be, before any is looked for."""
         teams = {team.namespace for team in self.catalog.catalog.teams.values() if team.namespace}
+        namespaces = frozenset({self.settings.kubernetes_namespace, *teams})
         for backend in (self.backends["kubernetes"], self.batch_backends["kubernetes"]):
             assert isinstance(backend, KubernetesBackend | PodBatches)
-            backend.open(frozenset({self.settings.kubernetes_namespace, *teams}))
+            backend.open(namespaces)
+        self.pod_history.pods.open(namespaces)
 
     def begin_to_close(self) -> None:
         """Let go of everyone who waits, so that a stop takes no longer than an answer."""
@@ -171,6 +178,7 @@ class Gateway:
             await self.forwarding.close()
         self.logs.close()
         await self.history_servers.close()
+        await self.pod_history.pods.close()
         if self.spark_ui is not None:
             await self.spark_ui.close()
 
@@ -238,9 +246,15 @@ def build(settings: Settings) -> Gateway:
         event_logs=event_logs if settings.event_logs else None,
         ui_keys=ui_keys,
     )
+    pod_history = remote_places.pod_history(
+        settings,
+        database,
+        ui_keys,
+        Carriages(EventTokens(secret), lambda: sessions.gateways() or [sessions.driver_url]),
+    )
     batch_backends.update(
         livy=remote_places.upstream_batches(settings, upstream_terms, batches),
-        kubernetes=remote_places.cluster_batches(settings, database, batches, batch_store, ui_keys),
+        kubernetes=remote_places.cluster_batches(settings, database, batches, batch_store, ui_keys, pod_history),
     )
     history_servers = HistoryServers(
         # Each ends what an earlier life of its own left, and no server of another's.
@@ -252,7 +266,7 @@ def build(settings: Settings) -> Gateway:
         idle_seconds=settings.history_idle_seconds,
         memory_mib=settings.history_memory_mib,
     )
-    history = History(settings, event_logs, history_servers)
+    history = History(settings, event_logs, history_servers, pod_history)
     records = Records(settings, store, sessions)
     statements = Statements(settings, store, sessions, metrics)
     pieces = Pieces()
@@ -268,10 +282,9 @@ def build(settings: Settings) -> Gateway:
     overview = Overview(sessions, backends, settings.prefix)
     forwarding = elsewhere = None
     if membership is not None:
-        reconcilers = (reconciler, batch_reconciler)
         _join(
             membership,
-            Handover(membership, sessions, batches, store, backends, reconcilers),
+            Handover(membership, sessions, batches, store, backends, (reconciler, batch_reconciler)),
             sessions,
             batches,
             drivers,
@@ -304,6 +317,10 @@ def build(settings: Settings) -> Gateway:
         records=records,
         pods=SessionPods(backends, batch_backends),
         history_servers=history_servers,
+        pod_history=pod_history,
+        event_intake=EventIntake(pod_history.logs, drivers, batches, pod_history.carriages.tokens)
+        if settings.event_logs
+        else None,
         overview=overview,
         page_tokens=Seal(secret, "page-token") if secret else None,
         membership=membership,

@@ -140,6 +140,11 @@ class Drivers:
             raise Unavailable("This gateway owns the session no more. Call again.")
         return session
 
+    def lives(self, number: int) -> bool:
+        """Whether a session here may still have a driver."""
+        session = self._sessions.live.get(number)
+        return session is not None and not session.ended.is_set()
+
     async def serve(self, session: LiveSession, frames: Frames) -> None:
         """Talk to a driver until the connection ends. Raises ValidationError where it talks nonsense."""
         pid = _greeted(session, await asyncio.wait_for(frames.receive(), HELLO_SECONDS))

@@ -17,6 +17,7 @@
     ├── MalformedBody                400  not JSON, an unknown field, a wrong type
     ├── BodyTooLarge                 413
     ├── BodyTooSlow                  408
+    ├── EventLogFull                 507  between a driver and its gateway: no more of its event log is kept
     ├── TooMany                      429  of what may be open at once
     └── BadRequest                   400
         ├── BadNumber                     a number in the path or query that is none
@@ -182,6 +183,11 @@ class BodyTooSlow(GatewayError):
     def headers(self) -> Mapping[str, str]:
         """What is still on its way must not be read as the next request."""
         return {"Connection": "close"}
+
+
+class EventLogFull(GatewayError):
+    status = 507
+    code = "event_log_full"
 
 
 class TooMany(GatewayError):

@@ -4,6 +4,7 @@ Around the application, so that no route knows of other gateways:
 
     /sessions/{id or name}..., /batches/{id or name}...      answered here, or by the owner; asked again where it dies
     /spark-ui/{id}..., /spark-ui/batches/{id}..., /ui/sessions/{id}..., /driver/v1/{id}/bootstrap      likewise
+    /driver/v1/{id}/events..., /driver/v1/batches/{id}/events...      likewise
     GET /sessions, GET /batches      one's own and the others', put together
     POST /sessions, POST /batches    here; with an Idempotency-Key that another gateway knows, what that one made
 
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sparkyard_gateway.auth import Identities
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.errors import GatewayError, Misdirected, Unavailable
+from sparkyard_gateway.event_intake import LARGEST_PIECE
 from sparkyard_gateway.holdings import Held, Holding
 from sparkyard_gateway.listing import Listing
 from sparkyard_gateway.membership import Membership
@@ -32,6 +34,7 @@ from sparkyard_gateway.ownership import LARGEST_ID, may_see
 from sparkyard_gateway.peers import (
     BUFFERED_BYTES,
     FORWARDED,
+    SEEK,
     Peers,
     Question,
     UnreachableError,
@@ -42,11 +45,16 @@ from sparkyard_gateway.peers import (
 )
 from sparkyard_gateway.replay import Captured, Replay
 from sparkyard_gateway.store.gateways import GatewayRecord
+from sparkyard_gateway.whereabouts import Whereabouts
 
 _OF_ONE = re.compile(
-    r"/(?P<area>sessions|batches|spark-ui/batches|spark-ui|ui/sessions|driver/v1)/(?P<reference>[^/]+)(?P<after>(?:/.*)?)"
+    r"/(?P<area>sessions|batches|spark-ui/batches|spark-ui|ui/sessions|driver/v1/batches|driver/v1)/(?P<reference>[^/]+)(?P<after>(?:/.*)?)"
 )
-_HOLDING = {"sessions": 0, "spark-ui": 0, "ui/sessions": 0, "driver/v1": 0, "batches": 1, "spark-ui/batches": 1}
+_HOLDING = {"sessions": 0, "spark-ui": 0, "ui/sessions": 0, "driver/v1": 0} | dict.fromkeys(
+    ("batches", "spark-ui/batches", "driver/v1/batches"), 1
+)
+_UIS = frozenset({"spark-ui", "spark-ui/batches"})
+_DRIVERS = frozenset({"driver/v1", "driver/v1/batches"})
 _API = frozenset({"sessions", "batches"})
 PAUSE_SECONDS = 0.2
 HERE_SECONDS = 5.0
@@ -93,6 +101,7 @@ class Forwarding:
         self._holdings = holdings
         self._peers = Peers(membership)
         self.listing = Listing(membership, identities, self._peers)
+        self.whereabouts = Whereabouts(membership, self._peers)
         self._owners: dict[tuple[str, int], str] = {}
 
     async def close(self) -> None:
@@ -106,11 +115,12 @@ class Forwarding:
         all_of = next((each for each in self._holdings if path in {f"/{each.word}", f"/{each.word}/"}), None)
         if header(scope["headers"], FORWARDED) is not None:
             await self._membership.wait_unless_suspended(HERE_SECONDS)
-            if meant is not None and not self._is_here(meant):
+            sought = meant is not None and meant.area in _UIS and header(scope["headers"], SEEK) is not None
+            if meant is not None and not sought and not self._is_here(meant):
                 raise Misdirected("This is not here.")
             await app(scope, receive, send)
         elif meant is not None:
-            limit = LARGEST_CLAIM if meant.area == "driver/v1" else self._settings.max_body_bytes
+            limit = _limit(meant) if meant.area in _DRIVERS else self._settings.max_body_bytes
             await self._of_one(app, scope, Replay(receive, limit, self._settings.body_seconds), send, meant)
         elif all_of is not None and scope["method"] == "GET":
             await self._membership.wait_unless_suspended(HERE_SECONDS)
@@ -235,7 +245,7 @@ class Forwarding:
         prefix, raw = scope.get("root_path", ""), scope["raw_path"].decode("latin-1")
         found = _OF_ONE.fullmatch(raw.removeprefix(prefix))
         path = f"{prefix}/{found['area']}/{number}{found['after']}" if found else raw
-        wanted = scope["method"] != "GET" and meant.area in {*_API, "driver/v1"}
+        wanted = scope["method"] != "GET" and meant.area in _API | _DRIVERS
         return question_of(scope, path, await request.body() if wanted else b"", self._membership.name)
 
     async def _there(self, peer: GatewayRecord, question: Question, scope: Scope, request: Replay, send: Send) -> bool:
@@ -323,6 +333,11 @@ class Forwarding:
     def name(self) -> str:
         """This gateway's."""
         return self._membership.name
+
+
+def _limit(meant: _Meant) -> int:
+    """How much a driver may send: a piece of its event log, or its claim."""
+    return LARGEST_PIECE if meant.after.startswith("/events/") else LARGEST_CLAIM
 
 
 async def _stream(answer: httpx.Response, send: Send) -> None:

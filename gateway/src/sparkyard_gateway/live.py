@@ -248,7 +248,7 @@ class LiveSession:
     @property
     def shows_spark(self) -> bool:
         """Whether its Spark UI has something to show: after the end only where drivers write event logs."""
-        return self.spark_ui is not None and (self.backend == "local" or not self.state.ended)
+        return self.spark_ui is not None and (self.backend in {"local", "kubernetes"} or not self.state.ended)
 
     @classmethod
     def begun(cls, number: int, new: NewSession) -> "LiveSession":

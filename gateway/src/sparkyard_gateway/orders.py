@@ -101,6 +101,7 @@ def batch_order(batch: LiveBatch, settings: Settings) -> BatchOrder:
     spec, asked = batch.spec, batch.request
     return BatchOrder(
         attempt=batch.attempt,
+        batch=batch.id,
         key=f"{batch.id}-{batch.created_at}",
         owner=batch.owner,
         app_name=batch.name or f"sparkyard-batch-{batch.id}",

@@ -20,6 +20,8 @@ from sparkyard_gateway.store.gateways import GatewayRecord
 
 FORWARDED = "sparkyard-forwarded"
 """The header with the name of the gateway that forwards: whoever gets it does not forward again."""
+SEEK = "sparkyard-seek"
+"""The header of a question about a history that any gateway may have, whoever owns what it is of (`whereabouts`)."""
 _REQUEST_ID = "x-request-id"
 BUFFERED_BYTES = 32 * 1024 * 1024
 _HOP_BY_HOP = frozenset(
@@ -54,6 +56,7 @@ def question_of(scope: Scope, path: str, body: bytes, name: str) -> Question:
     # What is between here and the client is packed here.
     kept["accept-encoding"] = "identity"
     kept[FORWARDED] = name
+    kept.pop(SEEK, None)  # only gateways ask so
     number = structlog.contextvars.get_contextvars().get("request")
     if number is not None:
         kept[_REQUEST_ID] = str(number)
@@ -70,6 +73,8 @@ def may_be_repeated(question: Question) -> bool:
     """Whether asking twice does no more than asking once."""
     if question.method in {"GET", "DELETE"} or "idempotency-key" in question.headers:
         return True
+    if "/driver/v1/" in question.path and "/events/" in question.path:
+        return True  # each piece says where it goes on
     return question.path.rpartition("/")[2] in {"cancel", "stop", "connect", "completion", "bootstrap"}
 
 

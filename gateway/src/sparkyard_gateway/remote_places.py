@@ -4,7 +4,9 @@ import hashlib
 import socket
 from functools import partial
 
+from sparkyard_gateway.backends.carried_logs import CarriedLogs
 from sparkyard_gateway.backends.cluster import Cluster
+from sparkyard_gateway.backends.history_pods import HistoryPods
 from sparkyard_gateway.backends.kubernetes import KubernetesBackend
 from sparkyard_gateway.backends.livy import LivyBackend
 from sparkyard_gateway.backends.livy_batches import LivyBatches
@@ -18,9 +20,12 @@ from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.config import Settings
 from sparkyard_gateway.driver_file import NAME as DRIVER_FILE
 from sparkyard_gateway.driver_file import write_driver_file
+from sparkyard_gateway.event_intake import Carriages
+from sparkyard_gateway.pod_history import PodHistory
 from sparkyard_gateway.sessions import Sessions
 from sparkyard_gateway.store.batches import BatchStore
 from sparkyard_gateway.store.database import Database
+from sparkyard_gateway.store.engines import is_sqlite
 from sparkyard_gateway.store.repository import Store
 from sparkyard_gateway.ui_keys import UiKeys
 
@@ -108,7 +113,12 @@ def cluster(
 
 
 def cluster_batches(
-    settings: Settings, database: Database, batches: Batches, store: BatchStore, ui_keys: UiKeys
+    settings: Settings,
+    database: Database,
+    batches: Batches,
+    store: BatchStore,
+    ui_keys: UiKeys,
+    history: PodHistory,
 ) -> PodBatches:
     """The same for batches; also where new ones run elsewhere, for those that the cluster still has."""
     terms = _pod_terms(settings, database)
@@ -117,12 +127,33 @@ def cluster_batches(
         there,
         terms,
         settings.batches_dir,
-        PodObjects(there, terms, ui_keys),
+        PodObjects(there, terms, ui_keys, history.carriages.of),
         PodUis(ui_keys),
         batches.attempt_ended,
         batches.news.waits,
         store.may_run,
     )
+
+
+def pod_history(settings: Settings, database: Database, ui_keys: UiKeys, carriages: Carriages) -> PodHistory:
+    """Where the history of what ran there is kept, and shown."""
+    terms = _pod_terms(settings, database)
+    there = Cluster(settings.kubernetes_config)
+    # Each gateway's own, where several run.
+    name = "pod-events" if is_sqlite(database.url) else f"pod-events-{settings.instance}"
+    logs = CarriedLogs(
+        settings.state_dir.absolute() / name, settings.event_log_limit_bytes, settings.pod_event_logs_limit_bytes
+    )
+    pods = HistoryPods(
+        there,
+        terms,
+        PodObjects(there, terms, ui_keys),
+        ui_keys,
+        settings.instance,
+        most=settings.history_pods,
+        idle_seconds=settings.history_idle_seconds,
+    )
+    return PodHistory(logs, pods, carriages)
 
 
 def _pod_terms(settings: Settings, database: Database) -> PodTerms:
@@ -135,6 +166,7 @@ def _pod_terms(settings: Settings, database: Database) -> PodTerms:
         executor_account=settings.kubernetes_executor_service_account,
         uid=settings.kubernetes_uid,
         scheduler=settings.kubernetes_scheduler,
+        event_logs=settings.event_logs,
         ca=authorities.read_text(encoding="ascii") if authorities else None,
     )
 

@@ -106,7 +106,9 @@ def session_answer(session: LiveSession, log: list[str], prefix: str) -> Session
 def batch_answer(batch: LiveBatch, log: list[str], prefix: str) -> BatchAnswer:
     """A batch as its owner sees it. `prefix` is the public path of this gateway."""
     ui = batch.spark_ui
-    if ui is not None and batch.backend in ("local", "kubernetes"):
+    # Of one that was over before its UI could be asked there may be an event log all the same.
+    told = ui is not None or (batch.backend == "kubernetes" and batch.app_id is not None and batch.state.ended)
+    if told and batch.backend in ("local", "kubernetes"):
         ui = f"{prefix}/spark-ui/{BATCHES}{batch.id}/"
     return BatchAnswer(
         id=batch.id,

@@ -18,6 +18,7 @@ notebook's page, which shares this host, could else read with its reader's login
 When it has ended, the same address leads to its page of Spark's history server.
 """
 
+import asyncio
 import hashlib
 import re
 import time
@@ -122,10 +123,16 @@ class SparkUi:
         Raises SessionNotFound.
         """
         if area == BATCHES:
-            batch = self._batches.find(caller, reference)
+            batch = await self._batches.find_anywhere(caller, reference)
             return of_batch(batch, self._batch_backends[batch.backend])
         session = await self._records.find(caller, reference)
         return of_session(session, self._backends[session.backend])
+
+    async def kept(self, subject: Subject) -> int | None:
+        """How much of its history there is here; None where it is no matter of event logs that were carried."""
+        if subject.active or subject.backend != "kubernetes":
+            return None
+        return await asyncio.to_thread(self._history.kept, subject)
 
     # Passes
 
@@ -158,13 +165,13 @@ class SparkUi:
             upstream = await self._upstream(subject)
             extensions = {"sni_hostname": subject.certified}
             return await self._passed_on(self._client, upstream, base, path, query, headers, extensions)
-        if not self._history.kept(subject):
+        if not await asyncio.to_thread(self._history.kept, subject):
             raise NoHistory
         own = path_of(subject.app_id or "", path)
         if own is None:
             return Page(302, {"location": f"{base}/history/{subject.app_id}/{quote(path)}{query and '?'}{query}"}, b"")
         async with self._history.server_of(subject) as server:
-            return await self._passed_on(server.client, server.url, base, own, query, headers, {})
+            return await self._passed_on(server.client, server.url, base, own, query, headers, server.extensions)
 
     async def _passed_on(
         self,

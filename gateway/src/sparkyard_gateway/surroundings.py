@@ -84,8 +84,9 @@ class Surroundings:
         self._metrics.requests.labels(known, route, str(status)).inc()
         if not _WAITS.search(scope["query_string"]):
             self._metrics.request_seconds.labels(known, route).observe(seconds)
-        # What only looks and finds is of no interest unless somebody looks for it.
-        write = log.debug if method in {"GET", "HEAD"} and 0 < status < 400 else log.info
+        # What only looks and finds is of no interest unless somebody looks for it; nor are pieces of an event log.
+        usual = method in {"GET", "HEAD"} or (route.startswith("/driver/v1/") and "/events/" in route)
+        write = log.debug if usual and 0 < status < 400 else log.info
         write("request", method=known, route=route, status=status, ms=round(seconds * 1000, 1))
 
 

@@ -49,6 +49,11 @@ def batch_server_name(attempt: int) -> str:
     return f"spark-ui-of-attempt-{attempt}"
 
 
+def history_name(pod: str) -> str:
+    """Likewise that of a pod that shows the history of what has ended."""
+    return f"history-in-{pod}"
+
+
 class Authority:
     """Makes certificates of one kind."""
 
@@ -104,6 +109,12 @@ class UiKeys:
         finally:
             os.close(descriptor)
         return context
+
+    def pem(self, name: str) -> tuple[bytes, bytes]:
+        """For a server that is no JVM: key and certificate of whatever has this name, and whom it shall let in."""
+        key, certificate = self._servers.make(name)
+        own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return own + certificate.public_bytes(Encoding.PEM), self._clients.certificate.public_bytes(Encoding.PEM)
 
     def equip(self, folder: Path, number: int) -> tuple[dict[str, str], tuple[Path, ...]]:
         """Write what a driver's Spark UI needs into its folder; returns its settings, and the files."""

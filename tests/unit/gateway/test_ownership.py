@@ -122,6 +122,10 @@ ROUTES = {
     ("GET", "/spark-ui/batches/{session}/{path:path}"): For.BROWSER,
     ("GET", "/spark-ui/batches/{session}/~{text}/{path:path}"): For.BROWSER,
     ("WEBSOCKET", "/driver/v1/{session}"): For.DRIVER,
+    ("GET", "/driver/v1/{session}/events/{application}"): For.DRIVER,
+    ("POST", "/driver/v1/{session}/events/{application}/{file}"): For.DRIVER,
+    ("GET", "/driver/v1/batches/{batch}/events/{application}"): For.DRIVER,
+    ("POST", "/driver/v1/batches/{batch}/events/{application}/{file}"): For.DRIVER,
 }
 BODIES = {
     "/sessions/{session}/statements": '{"code": "1"}',

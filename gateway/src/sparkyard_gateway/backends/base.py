@@ -53,11 +53,20 @@ class DriverOrder(SparkOrder):
         return self.session_id
 
 
+@dataclass(frozen=True, slots=True)
+class Carriage:
+    """Where a batch's driver sends its event log, where nothing of that would stay else."""
+
+    urls: tuple[str, ...]
+    token: str = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOrder(SparkOrder):
     """One attempt at a batch: a file with what it is given."""
 
     attempt: int
+    batch: int = 0
     key: str = ""
     """What stays the same of the batch, and is no other's, however often it is prepared until it has begun."""
     file: str

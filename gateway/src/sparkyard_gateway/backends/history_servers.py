@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import structlog
@@ -59,6 +60,7 @@ class HistoryServer:
     used: float
     busy: int = 0
     shown: set[str] = field(default_factory=set)
+    extensions: dict[str, Any] = field(default_factory=dict)
 
 
 class HistoryServers:

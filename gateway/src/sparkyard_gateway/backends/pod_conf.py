@@ -5,11 +5,14 @@ for the driver here. Pure functions.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from sparkyard_catalog.quantities import seconds, spark_bytes
 from sparkyard_gateway.backends.base import SparkOrder
+from sparkyard_gateway.backends.event_logs import EventLogs
 from sparkyard_gateway.backends.pod_places import (
     AUTH_SECRET,
+    EVENTS,
     EXECUTOR_CONTAINER,
     EXECUTOR_TEMPLATE,
     SCRATCH,
@@ -37,6 +40,7 @@ def spark_conf(order: SparkOrder, terms: Terms, pod: str) -> dict[str, str]:
         "spark.executor.memoryOverheadFactor": str(OVERHEAD_FACTOR),
         "spark.sql.warehouse.dir": f"{SCRATCH}/warehouse",
         **dynamic_allocation(granted, pods.get("dynamic")),
+        **(EventLogs.conf(Path(EVENTS)) if carries(order, terms) else {}),
         "spark.master": f"k8s://{terms.api_url}",
         "spark.submit.deployMode": "client",
         "spark.app.name": order.app_name,
@@ -69,6 +73,11 @@ def spark_conf(order: SparkOrder, terms: Terms, pod: str) -> dict[str, str]:
         "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
         "spark.kubernetes.driver.waitToReusePersistentVolumeClaim": "false",
     }
+
+
+def carries(order: SparkOrder, terms: Terms) -> bool:
+    """Whether its event log is carried to the gateway; not where the catalog has its own idea of one."""
+    return terms.event_logs and not any(key.startswith("spark.eventLog.") for key in order.conf)
 
 
 def namespace(order: SparkOrder, terms: Terms) -> str:

@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sparkyard_gateway.backends import pod_names, submission
-from sparkyard_gateway.backends.base import BatchOrder, DriverOrder, SparkOrder
+from sparkyard_gateway.backends.base import BatchOrder, Carriage, DriverOrder, SparkOrder
 from sparkyard_gateway.backends.pod_conf import (
     BLOCK_MANAGER_PORT,
     DRIVER_IMAGE,
     DRIVER_PORT,
     UI_PORT,
+    carries,
     cpu_text,
     driver_memory,
     namespace,
@@ -34,6 +35,7 @@ from sparkyard_gateway.backends.pod_places import (
     BOOTSTRAP,
     CA_FILE,
     DRIVER_CONTAINER,
+    EVENTS,
     EXECUTOR_CONTAINER,
     GATE,
     PROGRAM_FOLDER,
@@ -98,8 +100,8 @@ def driver_pod(order: SparkOrder, terms: Terms, program: str) -> Object:
                 PYSPARK_DRIVER_PYTHON=PYTHON,
             ),
             # By these Spark calls itself what executors can reach.
-            {"name": "SPARK_LOCAL_HOSTNAME", "valueFrom": _field("status.podIP")},
-            {"name": "SPARK_LOCAL_IP", "valueFrom": _field("status.podIP")},
+            {"name": "SPARK_LOCAL_HOSTNAME", "valueFrom": field_ref("status.podIP")},
+            {"name": "SPARK_LOCAL_IP", "valueFrom": field_ref("status.podIP")},
         ],
         "ports": [
             {"name": name, "containerPort": port}
@@ -109,11 +111,11 @@ def driver_pod(order: SparkOrder, terms: Terms, program: str) -> Object:
             "requests": {"cpu": cpu_text(driver.get("cpu") or cores), "memory": memory},
             "limits": {"memory": memory},
         },
-        "securityContext": _container_security(),
+        "securityContext": container_security(),
         # The log's last lines come with the news of a bad end, even where the pod is gone the moment after.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            *_program_mounts(),
+            *program_mounts(),
             {"name": "session", "mountPath": SECRET_FOLDER, "readOnly": True},
             {"name": "shared", "mountPath": SHARED_FOLDER, "readOnly": True},
             {"name": "scratch", "mountPath": SCRATCH},
@@ -135,7 +137,7 @@ def driver_pod(order: SparkOrder, terms: Terms, program: str) -> Object:
             },
         },
         "spec": {
-            **_pod_spec(driver, terms),
+            **pod_spec(driver, terms),
             # A batch runs at most once: its pod is made, that is written down, and then its gate is removed.
             **({"schedulingGates": [{"name": GATE}]} if isinstance(order, BatchOrder) else {}),
             "serviceAccountName": terms.account,
@@ -143,7 +145,7 @@ def driver_pod(order: SparkOrder, terms: Terms, program: str) -> Object:
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "containers": [container],
             "volumes": [
-                _program_volume(program),
+                program_volume(program),
                 {"name": "session", "secret": {"secretName": name, "defaultMode": 0o440}},
                 {"name": "shared", "secret": {"secretName": pod_names.executors_secret(name), "defaultMode": 0o440}},
                 {"name": "scratch", "emptyDir": _size(driver)},
@@ -175,10 +177,10 @@ def executor_template(order: SparkOrder, terms: Terms, program: str) -> Object:
         "command": ["sh", f"{PROGRAM_FOLDER}/executor.sh"],
         "workingDir": SCRATCH,
         "env": _environment(order),
-        "securityContext": _container_security(),
+        "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            *_program_mounts(),
+            *program_mounts(),
             {"name": "shared", "mountPath": SHARED_FOLDER, "readOnly": True},
             {"name": LOCAL_DIR, "mountPath": SCRATCH},
             *_mounts(executor),
@@ -192,13 +194,13 @@ def executor_template(order: SparkOrder, terms: Terms, program: str) -> Object:
             "annotations": _annotations(order),
         },
         "spec": {
-            **_pod_spec(executor, terms),
+            **pod_spec(executor, terms),
             "serviceAccountName": terms.executor_account,
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "containers": [container],
             "volumes": [
-                _program_volume(program),
+                program_volume(program),
                 {"name": "shared", "secret": {"secretName": pod_names.executors_secret(pod), "defaultMode": 0o440}},
                 {"name": LOCAL_DIR, "emptyDir": _size(executor)},
                 *_volumes(executor),
@@ -214,33 +216,40 @@ def driver_secret(
     pod: Object,
     conf: Mapping[str, str] | None = None,
     files: Mapping[str, bytes] | None = None,
+    carriage: Carriage | None = None,
 ) -> Object:
     """What the driver alone may know; it belongs to its pod, which exists already.
 
-    `files` are put beside it, and `conf` are the settings that name them.
+    `files` are put beside it, and `conf` are the settings that name them; `carriage` is how a batch sends its event
+    log.
     """
-    told = bootstrap(order, terms, pod["metadata"]["name"])
+    told = bootstrap(order, terms, pod["metadata"]["name"], carriage)
     told["conf"].update(conf or {})
-    dials_out = isinstance(order, DriverOrder)
+    dials_out = isinstance(order, DriverOrder) or "events" in told
     texts = {
         "bootstrap.json": json.dumps(told),
         "executor.json": json.dumps(executor_template(order, terms, program)),
         **({"ca.pem": terms.ca} if terms.ca and dials_out else {}),
     }
-    return _secret(
+    return owned_secret(
         pod, pod["metadata"]["name"], {key: text.encode() for key, text in texts.items()} | dict(files or {})
     )
 
 
 def shared_secret(pod: Object, secret: str) -> Object:
     """What driver and executors know each other by."""
-    return _secret(pod, pod_names.executors_secret(pod["metadata"]["name"]), {"secret": secret.encode()})
+    return owned_secret(pod, pod_names.executors_secret(pod["metadata"]["name"]), {"secret": secret.encode()})
 
 
-def bootstrap(order: SparkOrder, terms: Terms, pod: str) -> Object:
+def bootstrap(order: SparkOrder, terms: Terms, pod: str, carriage: Carriage | None = None) -> Object:
     """What the driver program is told."""
+    trusted = {"ca_file": CA_FILE} if terms.ca else {}
     if isinstance(order, BatchOrder):
+        events: Object = {}
+        if carriage is not None and carries(order, terms):
+            events = {"events": {"folder": EVENTS, "urls": carriage.urls, "token": carriage.token, **trusted}}
         return {
+            **events,
             "file": order.file,
             "class_name": order.class_name,
             "args": list(order.args),
@@ -253,14 +262,16 @@ def bootstrap(order: SparkOrder, terms: Terms, pod: str) -> Object:
         "token": order.token,
         "work_dir": f"{SCRATCH}/work",
         "conf": spark_conf(order, terms, pod),
-        **({"ca_file": CA_FILE} if terms.ca else {}),
+        **({"events_dir": EVENTS} if carries(order, terms) else {}),
+        **trusted,
     }
 
 
-def _secret(pod: Object, name: str, files: Mapping[str, bytes]) -> Object:
+def owned_secret(pod: Object, name: str, files: Mapping[str, bytes]) -> Object:
+    """A Secret that belongs to its pod."""
     metadata = pod["metadata"]
     owner = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
-    kept = (pod_names.INSTALLATION, pod_names.SESSION, pod_names.EPOCH, pod_names.ATTEMPT)
+    kept = (pod_names.INSTALLATION, pod_names.SESSION, pod_names.EPOCH, pod_names.ATTEMPT, pod_names.HISTORY)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -292,11 +303,12 @@ def _environment(order: SparkOrder, **more: str) -> list[Object]:
     return [{"name": key, "value": value} for key, value in {"HOME": SCRATCH, **names, **more}.items()]
 
 
-def _field(path: str) -> Object:
+def field_ref(path: str) -> Object:
+    """A word that the pod knows of itself."""
     return {"fieldRef": {"fieldPath": path}}
 
 
-def _pod_spec(place: Mapping[str, Any], terms: Terms) -> Object:
+def pod_spec(place: Mapping[str, Any], terms: Terms) -> Object:
     """What a pod of ours has, whichever it is."""
     spec: Object = {
         "restartPolicy": "Never",
@@ -320,7 +332,8 @@ def _pod_spec(place: Mapping[str, Any], terms: Terms) -> Object:
     return spec
 
 
-def _container_security() -> Object:
+def container_security() -> Object:
+    """What each container of ours is held to."""
     return {
         "allowPrivilegeEscalation": False,
         "privileged": False,
@@ -330,11 +343,13 @@ def _container_security() -> Object:
     }
 
 
-def _program_volume(program: str) -> Object:
+def program_volume(program: str) -> Object:
+    """Our programs."""
     return {"name": "program", "configMap": {"name": program, "defaultMode": 0o444}}
 
 
-def _program_mounts() -> list[Object]:
+def program_mounts() -> list[Object]:
+    """Where our programs stand."""
     return [
         {"name": "program", "mountPath": PROGRAM_FOLDER, "readOnly": True},
         {"name": "program", "mountPath": "/etc/passwd", "subPath": "passwd", "readOnly": True},

@@ -19,7 +19,9 @@ ROLE = "sparkyard/role"
 USER = "sparkyard/user"
 TEAM = "sparkyard/team"
 PROFILE = "sparkyard/profile"
-DRIVER, EXECUTOR = "driver", "executor"
+HISTORY = "sparkyard/history"
+"""At a pod that shows the history of what has ended: the gateway that it is of."""
+DRIVER, EXECUTOR, HISTORIAN = "driver", "executor", "history"
 SPARKS_OWN = "spark-app-selector"
 """The label by which Spark says on each executor of which application it is."""
 
@@ -94,6 +96,16 @@ def of_attempts(installation: str) -> str:
 def of_attempt(installation: str, attempt: int) -> str:
     """The selector of the pods of an attempt at a batch."""
     return f"{INSTALLATION}={installation},{ATTEMPT}={attempt}"
+
+
+def history_pod(installation: str, mark: str) -> str:
+    """A pod that shows what has ended; its Secret has the same name."""
+    return f"sparkyard-{installation}-history-{mark}"
+
+
+def of_histories(installation: str) -> str:
+    """The selector of all pods that show what has ended, whichever gateway's."""
+    return f"{INSTALLATION}={installation},{ROLE}={HISTORIAN}"
 
 
 def of_session(installation: str, session_id: int, role: str | None = None) -> str:

@@ -5,13 +5,14 @@ import contextlib
 import secrets
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from sparkyard_gateway.backends import pod_conf, pod_manifests
-from sparkyard_gateway.backends.base import BackendError, BatchOrder, SparkOrder
+from sparkyard_gateway.backends.base import BackendError, BatchOrder, Carriage, SparkOrder
 from sparkyard_gateway.backends.cluster import Cluster, ClusterAway, ClusterRefused
 from sparkyard_gateway.backends.pod_places import SECRET_FOLDER, Terms
 from sparkyard_gateway.driver_file import driver_file
@@ -29,7 +30,14 @@ log = structlog.get_logger(__name__)
 class PodObjects:
     """Makes them."""
 
-    def __init__(self, cluster: Cluster, terms: Terms, ui_keys: UiKeys | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        terms: Terms,
+        ui_keys: UiKeys | None = None,
+        carriage: Callable[[BatchOrder], Carriage] | None = None,
+    ) -> None:
+        self._carriage = carriage
         self._cluster = cluster
         self._terms = terms
         self._ui_keys = ui_keys
@@ -87,8 +95,9 @@ class PodObjects:
     async def secrets(self, order: SparkOrder, program: str, pod: Object) -> tuple[Object, Object]:
         """What the driver alone may know, and what it shares with its executors."""
         conf, files = await asyncio.to_thread(self._ui, order)
+        carriage = self._carriage(order) if self._carriage is not None and isinstance(order, BatchOrder) else None
         return (
-            pod_manifests.driver_secret(order, self._terms, program, pod, conf, files),
+            pod_manifests.driver_secret(order, self._terms, program, pod, conf, files, carriage),
             pod_manifests.shared_secret(pod, secrets.token_urlsafe(32)),
         )
 

@@ -11,6 +11,9 @@ SHARED_FOLDER = "/run/sparkyard-shared"
 SCRATCH = "/var/sparkyard"
 """An empty folder of the pod's: home, working folder, Spark's local files."""
 
+EVENTS = f"{SCRATCH}/events"
+"""Where Spark writes its event log, which the driver carries to the gateway."""
+
 BOOTSTRAP = f"{SECRET_FOLDER}/bootstrap.json"
 EXECUTOR_TEMPLATE = f"{SECRET_FOLDER}/executor.json"
 CA_FILE = f"{SECRET_FOLDER}/ca.pem"
@@ -36,5 +39,7 @@ class Terms:
     uid: int = 185
     scheduler: str | None = None
     """Which of the cluster's finds nodes; its own where there is none."""
+    event_logs: bool = False
+    """Whether drivers write event logs and carry them to the gateway."""
     ca: str | None = None
     """Certificates that drivers trust the gateway by."""

@@ -19,6 +19,6 @@ def _import(name: str) -> types.ModuleType:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["batch"]:
-        sys.exit(_import("batch").main(sys.argv[2:]))
+    if sys.argv[1:2] in (["batch"], ["history"]):
+        sys.exit(_import(sys.argv[1]).main(sys.argv[2:]))
     sys.exit(_import("program").main(sys.argv[1:]))

@@ -44,6 +44,7 @@ class Bootstrap:
     spill_limit: int = 256 * 1024 * 1024
     ca_file: str = ""
     class_archive: str = ""
+    events_dir: str = ""  # where Spark writes its event log, if that is to be carried to the gateway
 
 
 _REQUIRED: Dict[str, type] = {"session": int, "url": str, "token": str, "work_dir": str}

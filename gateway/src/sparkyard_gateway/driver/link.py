@@ -54,6 +54,11 @@ class Link:
         self._welcomed_at: Optional[float] = None
         self.connected_at: Optional[float] = None
 
+    @property
+    def addresses(self) -> List[str]:
+        """Where gateways are, the one on the line first."""
+        return list(self._addresses)
+
     def start(self) -> None:
         """Begin to dial."""
         self._thread.start()

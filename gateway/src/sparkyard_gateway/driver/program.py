@@ -66,6 +66,7 @@ class Driver:
         )  # fmt: skip
         self._python = PythonInterpreter(self._streams)
         self._completion = Completion({}, self._link.send)  # nothing to complete before Spark is there
+        self._carrier = self._make_carrier()
 
     def run(self) -> int:
         """Live a session."""
@@ -85,6 +86,8 @@ class Driver:
         sys.path.insert(0, "")
         os.environ["MPLBACKEND"] = "Agg"  # there is no screen, and figures are shown by the interpreter
         self._wire(spark)
+        if self._carrier is not None:
+            self._carrier.start()
         message = spark.ready_message()
         if self._link.connected_at is not None:
             message["startup_ms"]["link"] = round((self._link.connected_at - self._began) * 1000)
@@ -95,6 +98,17 @@ class Driver:
         self._statements.run(self._interpreters, self._jobs)
         self._finish()
         return self._exit_code
+
+    def _make_carrier(self) -> Any:
+        bootstrap = self._bootstrap
+        if not bootstrap.events_dir:
+            return None
+        from .event_log import Carrier  # noqa: PLC0415  a session on one machine needs none
+
+        link = self._link
+        return Carrier(
+            bootstrap.events_dir, lambda: link.addresses, bootstrap.token, bootstrap.ca_file, int(bootstrap.epoch)
+        )
 
     def _wire(self, spark: spark_module.Spark) -> None:
         bootstrap, python = self._bootstrap, self._python
@@ -232,6 +246,8 @@ class Driver:
         self._tell_lost()
         if self._spark is not None:
             self._spark.stop(self._bootstrap.stop_seconds)
+        if self._carrier is not None:
+            self._carrier.finish(self._bootstrap.stop_seconds)
         self._link.close(self._bootstrap.stop_seconds)
 
     def _tell_lost(self) -> None:

@@ -10,10 +10,13 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from sparkyard_gateway.browser_login import LOGIN_COOKIE, STATE_COOKIE, BrowserLogin, Cookie
+from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import GatewayError, NoHistory, NoSuchRoute
+from sparkyard_gateway.peers import SEEK
 from sparkyard_gateway.routes.dependencies import AGateway
 from sparkyard_gateway.spark_ui import POLICY, SparkUi
 from sparkyard_gateway.subjects import BATCHES, Subject
+from sparkyard_gateway.whereabouts import HOW_MUCH, KEPT
 
 router = APIRouter(include_in_schema=False)
 
@@ -106,6 +109,9 @@ async def without_pass(
 
 
 async def _proxied(request: Request, ui: SparkUi, subject: Subject, base: str, path: str) -> Response:
+    elsewhere = await _elsewhere(request, ui, subject)
+    if elsewhere is not None:
+        return elsewhere
     page = await ui.fetch(subject, base, path, request.url.query, request.headers)
     headers = {
         **page.headers,
@@ -118,6 +124,23 @@ async def _proxied(request: Request, ui: SparkUi, subject: Subject, base: str, p
     if page.stream is None:
         return Response(page.content, page.status, headers=headers)
     return StreamingResponse(page.stream, page.status, headers=headers)
+
+
+async def _elsewhere(request: Request, ui: SparkUi, subject: Subject) -> Response | None:
+    """The answer of the gateway that keeps this history, where that is another one; or how much this one has, where
+    another gateway asks that."""
+    gateway: Gateway = request.app.state.gateway
+    if gateway.forwarding is None:
+        return None
+    kept = await ui.kept(subject)
+    seek = request.headers.get(SEEK)
+    if seek == HOW_MUCH:
+        return Response(status_code=204, headers={KEPT: str(kept or 0)})
+    if kept is None or seek is not None:
+        return None
+    whereabouts = gateway.forwarding.whereabouts
+    keeper = await whereabouts.keeper(request.scope, subject, kept)
+    return None if keeper is None else await whereabouts.fetch(keeper, request.scope)
 
 
 def opened(request: Request) -> bool:

@@ -100,6 +100,11 @@ class BatchStore:
         """Every batch that clients may still see, oldest first."""
         return await self._records(batches.c.removed_at.is_(None))
 
+    async def shown_one(self, number: int) -> BatchRecord | None:
+        """A batch that clients may still see, whichever gateway has it."""
+        found = await self._records((batches.c.id == number) & batches.c.removed_at.is_(None))
+        return found[0] if found else None
+
     async def removed_and_running(self) -> list[BatchRecord]:
         """Batches deleted for clients whose end was not seen."""
         return await self._records(batches.c.removed_at.is_not(None) & batches.c.ended_at.is_(None))
