@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from support import quick_java
 from support import upstream_livy as livy
 
 # A busy machine is slow: how long an example takes says nothing about it.
@@ -17,6 +18,9 @@ hypothesis.settings.register_profile(
     "sparkyard", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("sparkyard")
+
+# Before anything starts that may start a JVM.
+quick_java.use()
 
 ROOT = Path(__file__).parent.parent
 

@@ -64,7 +64,7 @@ def world(tmp_path_factory):
     (folder / "secret").write_text(SECRET)
     gateway = RunningGateway(
         folder, f"{hub.url}/api", "--hub-token-file", str(folder / "secret"), "--driver-program", str(SIMULATED),
-        "--identity-ttl-seconds", "1", "--stop-drivers-on-exit",
+        "--identity-ttl-seconds", "1", "--stop-drivers-on-exit", forked=True,
     )  # fmt: skip
     gateway.port = port
     gateway.start()

@@ -187,7 +187,7 @@ def test_a_driver_that_dies_is_said_and_the_next_cell_gets_a_new_one(notebook: N
 
 
 def test_a_gateway_restart_in_the_middle_of_a_cell_loses_nothing(gateway: RunningGateway, tmp_path: Path) -> None:
-    own = RunningGateway(tmp_path, gateway.hub_url)  # this one leaves its drivers to its successor
+    own = RunningGateway(tmp_path, gateway.hub_url, forked=True)  # this one leaves its drivers to its successor
     own.start()
     try:
         with Notebook("pyspark", own.environment(tmp_path), tmp_path) as notebook:

@@ -78,7 +78,7 @@ def running(
         admit_everybody(hub)
         gateway = RunningGateway(
             folder, hub.url, "--catalog", str(folder / "catalog.yaml"), "--stop-drivers-on-exit",
-            *backend.options(simulated), *options,
+            *backend.options(simulated), *options, forked=True,
         )  # fmt: skip
         stack.callback(gateway.stop)
         gateway.start()

@@ -14,26 +14,37 @@ from pathlib import Path
 
 import httpx
 
-from support import hub_stand_in
+from support import fork_server, hub_stand_in
+from support.fork_server import Forked
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "token-of-anns-notebook-server"
 
 
 class RunningGateway:
-    """The gateway's address, its log, and its process, which a test may stop and start."""
+    """The gateway's address, its log, and its process, which a test may stop and start.
+
+    It is the command, or forked from a process that has imported what the command imports (`fork_server`).
+    """
 
     def __init__(
-        self, folder: Path, hub_url: str, *options: str, module: str = "sparkyard_gateway.command", log: str = "gateway"
+        self,
+        folder: Path,
+        hub_url: str,
+        *options: str,
+        module: str = "sparkyard_gateway.command",
+        log: str = "gateway",
+        forked: bool = False,
     ) -> None:
         self._folder = folder
         self.module = module
+        self._forked = forked
         self._log = folder / f"{log}.log"
         self.hub_url = hub_url
         self._options = options
         self.extra_environment: dict[str, str] = {}
         self.port = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def url(self) -> str:
@@ -59,14 +70,19 @@ class RunningGateway:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
-        command = [
-            sys.executable, "-m", self.module, "--port", str(self.port), "--hub-api-url", self.hub_url,
+        arguments = [
+            "--port", str(self.port), "--hub-api-url", self.hub_url,
             "--catalog", str(ROOT / "catalog.yaml"), "--state-dir", str(self._folder / "state"), *self._options,
         ]  # fmt: skip
+        environment = {**os.environ, **self.extra_environment}
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self._folder, env={**os.environ, **self.extra_environment}
-            )
+            if self._forked:
+                self.process = fork_server.server().start(
+                    self.module, arguments, self._folder, log.fileno(), environment
+                )
+            else:
+                command = [sys.executable, "-m", self.module, *arguments]
+                self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, env=environment)
 
     def wait_ready(self) -> None:
         """Return when it answers."""
@@ -123,7 +139,7 @@ def running(folder: Path, *options: str) -> Iterator[RunningGateway]:
     """A gateway whose hub knows Ann, of the data scientists."""
     with hub_stand_in.running() as hub:
         hub.admit(TOKEN, "ann", ("data-science",))
-        gateway = RunningGateway(folder, hub.url, "--stop-drivers-on-exit", *options)
+        gateway = RunningGateway(folder, hub.url, "--stop-drivers-on-exit", *options, forked=True)
         gateway.start()
         try:
             yield gateway

@@ -226,7 +226,7 @@ def gateway_before(livy: UpstreamLivy, hub_url: str, name: str, *more: str, name
     (folder / "catalog.yaml").write_text(CATALOG)
     gateway = RunningGateway(
         folder, hub_url, "--catalog", str(folder / "catalog.yaml"), *options(livy, namespace), "--sweep-seconds", "0.2",
-        "--identity-ttl-seconds", "1", "--stop-grace-seconds", "10", *more,
+        "--identity-ttl-seconds", "1", "--stop-grace-seconds", "10", *more, forked=True,
     )  # fmt: skip
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -5,6 +5,7 @@ gateway     a gateway of this module's own, its drivers simulated
 as_alice, as_bob, as_ada ...   clients with these people's tokens
 postgres    a real PostgreSQL, started once for all tests that ask for it
 start_mortal    starts gateways that a test may kill, whose drivers run on without them; all end with the test
+forked      whether gateways begin with their modules imported; a module about the start itself says no
 
 Alice and Bob have nothing to do with each other, but that both are of the team `crew`, which Lee leads: with a token
 that oversees, while that of Lee's notebook does not. Olga leads another team. `etl` is a service account of the crew's,
@@ -86,8 +87,13 @@ def postgres() -> Iterator[postgresql.Postgres]:
 StartGateway = Callable[..., RunningGateway]
 
 
+@pytest.fixture(scope="session")
+def forked() -> bool:
+    return True
+
+
 @pytest.fixture(scope="module")
-def start_gateway(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+def start_gateway(hub: HubStandIn, forked: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
     """Start a gateway with these options; all are stopped at the end, and their drivers with them."""
     started: list[RunningGateway] = []
 
@@ -96,7 +102,7 @@ def start_gateway(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> 
         (folder / "catalog.yaml").write_text(CATALOG)
         gateway = RunningGateway(
             folder, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(folder / "catalog.yaml"),
-            "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options,
+            "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options, forked=forked,
         )  # fmt: skip
         started.append(gateway)
         gateway.start()
@@ -108,7 +114,7 @@ def start_gateway(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def start_mortal(hub: HubStandIn, tmp_path: Path) -> Iterator[StartGateway]:
+def start_mortal(hub: HubStandIn, forked: bool, tmp_path: Path) -> Iterator[StartGateway]:
     (tmp_path / "catalog.yaml").write_text(CATALOG)
     started: list[RunningGateway] = []
 
@@ -116,7 +122,7 @@ def start_mortal(hub: HubStandIn, tmp_path: Path) -> Iterator[StartGateway]:
         gateway = RunningGateway(
             tmp_path, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(tmp_path / "catalog.yaml"),
             "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options,
-            module="support.gateway_with_clock" if clock else "sparkyard_gateway.command", log=log,
+            module="support.gateway_with_clock" if clock else "sparkyard_gateway.command", log=log, forked=forked,
         )  # fmt: skip
         if clock is not None:
             gateway.extra_environment = {"SPARKYARD_TEST_CLOCK": str(clock), "PYTHONPATH": str(SIMULATED.parents[1])}

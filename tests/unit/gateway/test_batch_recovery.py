@@ -27,7 +27,7 @@ def mortal(hub, tmp_path, request):
     gateway = RunningGateway(
         tmp_path, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(tmp_path / "catalog.yaml"),
         "--homes-dir", str(tmp_path / "homes"), "--sweep-seconds", "0.1", "--stop-grace-seconds", "0.5",
-        "--concurrent-starts", "8", *getattr(request, "param", ()),
+        "--concurrent-starts", "8", *getattr(request, "param", ()), forked=True,
     )  # fmt: skip
     gateway.start()
     yield gateway

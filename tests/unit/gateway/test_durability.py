@@ -91,7 +91,7 @@ class Stories(RuleBasedStateMachine):
     # What a subclass may do otherwise
 
     def start_gateways(self) -> list[RunningGateway]:
-        gateway = RunningGateway(self.home, self.hub_url, *self.options())
+        gateway = RunningGateway(self.home, self.hub_url, *self.options(), forked=True)
         gateway.start()
         return [gateway]
 
@@ -366,7 +366,8 @@ def test_nor_with_two_gateways_on_one_database(world, postgres):
             self.database = postgres.new_database()
             shared = ("--database-url", postgres.url(self.database), "--lease-seconds", "4", *self.options())
             both = [
-                RunningGateway(self.home, self.hub_url, *shared, "--instance", name, log=name) for name in ("a", "b")
+                RunningGateway(self.home, self.hub_url, *shared, "--instance", name, log=name, forked=True)
+                for name in ("a", "b")
             ]
             for each in both:
                 each.start()

@@ -91,7 +91,7 @@ def shared(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     gateway = RunningGateway(
         folder, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(folder / "catalog.yaml"),
         "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", "--max-sessions", "6",
-        module="support.gateway_with_memory",
+        module="support.gateway_with_memory", forked=True,
     )  # fmt: skip
     gateway.extra_environment = {
         "SPARKYARD_TEST_MEMORY": str(folder / "memory"),

@@ -28,6 +28,8 @@ def mortal(start_mortal, request):
 
 
 on_both = pytest.mark.parametrize("mortal", [(), "postgresql"], indirect=True, ids=["sqlite", "postgresql"])
+as_command = pytest.mark.parametrize("forked", [False], ids=["command"])
+"""Where the process itself is the point, it is begun as an administrator begins it, not forked."""
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def kill(gateway: RunningGateway) -> None:
     gateway.kill()
 
 
+@as_command
 @on_both
 def test_killed_while_idle_finds_its_sessions_again(mortal, alice):
     session = new_session(alice, name="kept")
@@ -54,6 +57,7 @@ def test_killed_while_idle_finds_its_sessions_again(mortal, alice):
     assert alice.get(f"/sessions/{session}/statements/0").json()["output"]["data"]["text/plain"] == "41"
 
 
+@as_command
 @on_both
 def test_statements_in_flight_are_delivered_once_and_run_once(mortal, alice):
     session = new_session(alice)
@@ -290,6 +294,7 @@ def test_an_idempotency_key_survives_a_restart(mortal, alice):
     assert alice.post(f"/sessions/{session}/statements", json={"code": "1"}, headers=key).json()["id"] == first
 
 
+@as_command
 def test_a_stop_in_order_leaves_drivers_running_and_lets_waiters_go(mortal, alice):
     session = new_session(alice)
     pid = driver_pid(alice, session)
@@ -312,6 +317,7 @@ def test_a_stop_in_order_leaves_drivers_running_and_lets_waiters_go(mortal, alic
     assert done["output"]["data"]["text/plain"] == "slept"
 
 
+@as_command
 @pytest.mark.parametrize("mortal", [("--stop-drivers-on-exit",)], indirect=True)
 def test_the_standalone_stop_leaves_no_driver(mortal, alice):
     pids = [driver_pid(alice, new_session(alice)) for _ in range(2)]

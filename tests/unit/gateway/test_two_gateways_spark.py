@@ -27,7 +27,9 @@ def gateways(tmp_path, postgres):
     )  # fmt: skip
     with hub_stand_in.running() as hub:
         hub.admit(TOKEN, "ann", ("data-science",))
-        both = [RunningGateway(tmp_path, hub.url, *shared, "--instance", name, log=name) for name in ("a", "b")]
+        both = [
+            RunningGateway(tmp_path, hub.url, *shared, "--instance", name, log=name, forked=True) for name in ("a", "b")
+        ]
         for each in both:
             each.start()
         yield both
