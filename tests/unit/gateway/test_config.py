@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from sparkyard_gateway.command import read_settings
-from sparkyard_gateway.config import Settings, reference
+from sparkyard_gateway.config import Settings
+from sparkyard_gateway.settings_reference import reference
 from support.running_gateway import ROOT
 
 
