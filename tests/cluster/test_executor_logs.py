@@ -5,28 +5,18 @@ spark     the gateway, its namespace, Ann who uses it and Bob who may not
 session   a session of Ann's with one executor that has said something, ended by the last test that needs it
 """
 
-import re
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
 
-from sparkyard_gateway.browser_login import LOGIN_COOKIE
-from sparkyard_gateway.sealing import Seal
-from support.browser import chromium
 from support.cluster.using import Cluster
-from support.running_gateway import TOKEN
 from support.spark_pods import ANN, BOB, PATIENCE_SECONDS, PodsGateway, running
 from support.waiting import until
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
-
-SECRET = "5" * 64
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 
 SAY = """
 def say(words):
@@ -60,12 +50,7 @@ def spark(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with socket.socket() as probe:
         probe.bind((cluster.host, 0))
         port = probe.getsockname()[1]
-    secret = tmp_path_factory.mktemp("service") / "token"
-    secret.write_text(SECRET)
     with running(cluster, tmp_path_factory.mktemp("gateway"), port) as gateway:
-        gateway.kill()
-        gateway._options += ("--hub-token-file", str(secret))
-        gateway.start()
         yield gateway
 
 
@@ -165,8 +150,10 @@ def test_an_executor_that_fails_leaves_its_whole_log_and_no_pod(spark, session):
     # Spark has seen it fail, and not vanish: what vanishes is no failure to it.
     names = lambda: [pod["metadata"]["name"] for pod in spark.pods(session, "executor")]  # noqa: E731
     until(lambda: name not in names(), PATIENCE_SECONDS, pause=0.3)
-    assert not [line for line in spark.driver_log(session) if "deleted by a user or the framework" in line]
-    assert not [line for line in spark.driver_log(session) if "Uncaught exception" in line]
+    said = spark.driver_log(session)
+    assert not [line for line in said if "deleted by a user or the framework" in line]
+    # Nor does anything keep it from marking its own.
+    assert not [line for line in said if "denied request" in line or "is forbidden" in line]
     assert spark.text(session, "sc.parallelize(range(10), 2).sum()") == "45"
 
 
@@ -184,48 +171,6 @@ def test_what_ended_while_no_gateway_lived_is_read_by_the_next(spark, session):
     assert executor(spark, session, "1")["state"] == "failed"
     assert "its last words" in log(spark, session, "1")
     assert {"driver", "executor 1"} <= {each["who"] for each in events(spark, session)}
-
-
-@pytest.fixture
-def page(spark: PodsGateway) -> Iterator[Page]:
-    """A browser in which Ann has signed in."""
-    url = f"{spark.url}/services/gateway/ui/"
-    sealed = Seal(SECRET, "browser-login").seal(600, token=TOKEN)
-    with chromium() as browser:
-        context = browser.new_context(viewport={"width": 1280, "height": 1600})
-        context.add_cookies([{"name": LOGIN_COOKIE, "value": sealed, "url": url, "httpOnly": True, "sameSite": "Lax"}])
-        found = context.new_page()
-        found.set_default_timeout(60_000)
-        yield found
-
-
-@pytest.mark.browser
-def test_the_page_shows_executors_with_their_logs_and_what_happened(spark, session, page):
-    expect.set_options(timeout=60_000)
-    page.goto(f"{spark.url}/services/gateway/ui/sessions/{session}")
-    table = page.get_by_role("table", name="Executors")
-    failed = table.get_by_role("row").filter(has_text="ended with exit code 143").last
-    expect(failed).to_contain_text("failed")
-    expect(failed).to_contain_text("node-1")
-    expect(
-        page.get_by_text("of 1.8 GiB").or_(page.get_by_text("up to 1.8 GiB (what is used is not measured)"))
-    ).to_be_visible()
-    happened = page.get_by_role("region", name="What happened to its pods")
-    expect(happened.get_by_text("Executor 1: It was given node node-1.")).to_be_visible()
-    page.get_by_role("button", name="Log of executor 1", exact=True).click()
-    expect(page.get_by_role("heading", name="Log of executor 1")).to_be_focused()
-    log_of = page.get_by_role("region", name="Lines of the log")
-    expect(log_of).to_contain_text("its last words")
-    expect(page.get_by_role("link", name="Download")).to_have_attribute(
-        "href", re.compile(r"/executors/[^/]+/log/text$")
-    )
-    page.get_by_label("Text to find in the log").fill("LAST WORDS")
-    page.get_by_role("button", name="Find").click()
-    expect(page.get_by_text("1 line holds “LAST WORDS”.")).to_be_visible()
-    assert Axe().run(page, options=RULES).violations_count == 0
-    page.get_by_role("button", name="Back to the driver's log").click()
-    expect(page.get_by_role("heading", name="Log", exact=True)).to_be_visible()
-    expect(log_of).to_contain_text("EXECUTOR Executor 1")
 
 
 def test_all_of_it_is_there_after_the_end(spark, session):

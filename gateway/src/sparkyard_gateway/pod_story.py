@@ -25,8 +25,9 @@ def pod_document(book: PodBook | None) -> dict[str, Any] | None:
 
 
 def shown(executors: list[Executor]) -> list[Executor]:
-    """Of many those that failed and those that are new: the newest first."""
+    """Of many some: those that live, those that failed, the others; the newest of each first."""
     newest = sorted(executors, key=lambda each: each.created, reverse=True)
     failed = [each for each in newest if each.state is State.FAILED][: EXECUTORS_SHOWN // 2]
-    rest = [each for each in newest if each not in failed][: EXECUTORS_SHOWN - len(failed)]
-    return sorted(failed + rest, key=lambda each: each.created, reverse=True)
+    living = [each for each in newest if not each.over][: EXECUTORS_SHOWN - len(failed)]
+    others = [each for each in newest if each.state is State.ENDED][: EXECUTORS_SHOWN - len(failed) - len(living)]
+    return living + failed + others

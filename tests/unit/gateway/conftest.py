@@ -97,13 +97,16 @@ def start_gateway(hub: HubStandIn, forked: bool, tmp_path_factory: pytest.TempPa
     """Start a gateway with these options; all are stopped at the end, and their drivers with them."""
     started: list[RunningGateway] = []
 
-    def start(*options: str) -> RunningGateway:
+    def start(*options: str, module: str = "sparkyard_gateway.command") -> RunningGateway:
         folder = tmp_path_factory.mktemp("gateway")
         (folder / "catalog.yaml").write_text(CATALOG)
         gateway = RunningGateway(
             folder, hub.url, "--driver-program", str(SIMULATED), "--catalog", str(folder / "catalog.yaml"),
-            "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options, forked=forked,
+            "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options,
+            module=module, forked=forked,
         )  # fmt: skip
+        if module.startswith("support."):
+            gateway.extra_environment = {"PYTHONPATH": str(SIMULATED.parents[1])}
         started.append(gateway)
         gateway.start()
         return gateway

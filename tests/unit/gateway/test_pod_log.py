@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sparkyard_gateway.backends import cluster as cluster_module
 from sparkyard_gateway.backends import pod_log
 from sparkyard_gateway.backends.cluster import ClusterAway, ClusterRefused
-from sparkyard_gateway.backends.driver_log import HEAD, DriverLog
+from sparkyard_gateway.backends.driver_log import CUT, HEAD, DriverLog
 from sparkyard_gateway.backends.pod_log import PodLog, after
 from support.waiting import until_async as until
 
@@ -110,3 +111,34 @@ async def test_a_pod_that_is_gone_ends_the_reading(tmp_path):
     reader.begin()
     await until(lambda: kept(tmp_path) == ["line 1"])
     await reader.finish(60)
+
+
+class PiecesOfALog:
+    """An answer of the API server that comes in these pieces."""
+
+    status = 200
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = [*pieces, b""]
+        self.content = self
+
+    async def readany(self) -> bytes:
+        return self._pieces.pop(0)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_a_line_without_an_end_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(cluster_module, "LONGEST_LINE", 10)
+    there = cluster_module.Cluster()
+
+    async def send(*_asked: object) -> PiecesOfALog:
+        return PiecesOfALog(b"short\n", b"x" * 8, *[b"y" * 8] * 100, b"end\nnext ", b"line\n")
+
+    monkeypatch.setattr(there, "_send", send)
+    lines = [each async for each in there.log("spark", "pod", "driver", None, follow=True)]
+    assert [lines[0], lines[-1]] == [b"short", b"next line"]
+    assert len(lines) == 3
+    assert lines[1].startswith(b"x" * 8 + b"yy")
+    assert len(lines[1]) < 10 + len(CUT) + 8

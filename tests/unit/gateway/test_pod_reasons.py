@@ -15,6 +15,7 @@ from sparkyard_gateway.backends.pod_reasons import (
     hopeless,
     over,
     phase,
+    stuck,
 )
 
 OOM = (
@@ -282,3 +283,35 @@ def test_how_an_attempt_at_a_batch_ended(seen, gone, end) -> None:
 )
 def test_whether_a_batchs_pod_stands_at_its_gate(gates, stands) -> None:
     assert gated({"spec": {"schedulingGates": gates}}) is stands
+
+
+UNSCHEDULED = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes."}
+GATED = {"schedulingGates": [{"name": "sparkyard/begin"}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "words"),
+    [
+        ({"nodeName": None}, {}, None),
+        ({"nodeName": None}, {"conditions": [UNSCHEDULED]}, "Waiting for a node that can take the driver: 0/1 nodes."),
+        ({"nodeName": None, **GATED}, {"conditions": [UNSCHEDULED]}, None),
+        ({"nodeName": "n"}, {"containerStatuses": [{"name": "driver", "state": {"running": {}}}]}, None),
+        (
+            {"nodeName": "n"},
+            {"containerStatuses": [{"name": "driver", "state": {"waiting": {"reason": "ContainerCreating"}}}]},
+            None,
+        ),
+        (
+            {"nodeName": "n"},
+            {
+                "containerStatuses": [
+                    {"name": "driver", "state": {"waiting": {"reason": "ErrImagePull", "message": "x"}}}
+                ]
+            },
+            "cannot be pulled so far: x",
+        ),
+    ],
+)
+def test_what_a_driver_may_wait_for_in_vain(spec, status, words) -> None:
+    found = stuck({"metadata": {"name": "p"}, "spec": spec, "status": status})
+    assert (found is None) if words is None else (words in (found or ""))

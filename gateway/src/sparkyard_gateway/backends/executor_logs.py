@@ -169,6 +169,8 @@ class ExecutorLogs:
         mine = [each for each in self._readers.values() if each.book is book]
         await self._wait(mine, seconds)
         for reader in mine:
+            if not reader.done.is_set():
+                book.put(replace(reader.executor, kept=Kept.PART))
             await self._drop(reader)
 
     async def _wait(self, readers: list[_Reader], seconds: float) -> None:
@@ -259,10 +261,10 @@ class ExecutorLogs:
         if reader.gone:
             self._readers.pop(reader.uid, None)
         elif of.may_be_deleted(executor, reader.pod, now_ms(), driver_over=reader.book.driver_over):
+            reader.next_try = time.monotonic() + PAUSE_SECONDS
             await self._cluster.delete(
                 executor.namespace, "pods", executor.pod, uid=executor.uid, grace_seconds=GRACE_SECONDS
             )
-            reader.next_try = time.monotonic() + PAUSE_SECONDS
         else:
             reader.next_try = time.monotonic() + TURN_SECONDS
 

@@ -3,6 +3,7 @@
 One question for a whole namespace, however many sessions: kept for as long as the cluster takes to measure anew.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ Object = dict[str, Any]
 
 METRICS = "metrics.k8s.io/v1beta1"
 MEASURED_SECONDS = 15.0
+PATIENCE_SECONDS = 3.0
 ABSENT_SECONDS = 300.0
 """How long a cluster that measures nothing is not asked again."""
 
@@ -67,9 +69,10 @@ class PodMemory:
         known: dict[str, int] = {}
         pause = MEASURED_SECONDS
         try:
-            known = used(await self._cluster.all(namespace, "pods", api=METRICS, labelSelector=self._selector))
-        except ClusterAway:
-            pass  # nobody knows for now
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                known = used(await self._cluster.all(namespace, "pods", api=METRICS, labelSelector=self._selector))
+        except (ClusterAway, TimeoutError):
+            pass  # nobody knows for now, and whoever looks at a page shall not wait for it
         except ClusterRefused:
             pause = ABSENT_SECONDS
         self._asked[namespace] = (time.monotonic() + pause, known)

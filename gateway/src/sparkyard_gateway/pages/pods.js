@@ -5,7 +5,7 @@ const podsView = (() => {
   const { $, make, put, size, text } = page;
   const STATES = { waiting: "starting", starting: "starting", running: "busy", ended: "success", failed: "dead" };
   const WORDS = { waiting: "waits", starting: "starts", running: "runs", ended: "ended", failed: "failed" };
-  const LOGS = { none: "It never ran.", dropped: "Not kept: there were too many.", part: "Its end was lost." };
+  const LOGS = { none: "It never ran.", dropped: "Log not kept", part: " Its end was lost." };
 
   const time = (executor) => {
     if (!executor.started) return "–";
@@ -52,7 +52,7 @@ const podsView = (() => {
     $("executors").hidden = pods.total === 0;
     const left = pods.total - pods.executors.length;
     const counts = Object.entries(pods.counts).filter(([, count]) => count).map(([state, count]) => `${count} ${state}`);
-    text($("executors-lead"), `${counts.join(", ")}.${left > 0 ? ` Shown are ${pods.executors.length}: those that failed, and the newest.` : ""}`);
+    text($("executors-lead"), `${counts.join(", ")}.${left > 0 ? ` Shown are ${pods.executors.length}: those that live, that failed, and the newest.` : ""}`);
     put($("executor-rows"), ...pods.executors.map(row));
     $("happened").hidden = pods.events.length === 0;
     const older = pods.eventsTotal - pods.events.length;
