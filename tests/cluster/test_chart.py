@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from support import postgres, registries
-from support.chart import Chart, merged
-from support.cluster import archives, binaries
+from support.chart import Chart, merged, values
+from support.cluster import archives, binaries, proxy
 from support.cluster.lifecycle import addresses_of
 from support.cluster.using import Cluster
 from support.pod_security import containers, violations
@@ -334,6 +334,52 @@ def test_the_token_of_hub_and_gateway_stays_over_upgrades(installed: Installed) 
     before = token()
     installed.helm("upgrade", gateway={"settings": {"max_sessions_per_user": 2}})
     assert token() == before
+
+
+def test_while_the_hub_is_away_the_proxy_says_so(installed: Installed) -> None:
+    """The proxy as zero-to-jupyterhub starts it, and a hub of whom there is nothing but the Service."""
+    cluster, namespace = installed.cluster, installed.namespace
+    assert cluster.place is not None
+    proxy.load(cluster.place)
+    metadata = {"namespace": namespace}
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata | {"name": "hub"},
+            "spec": {"selector": {"component": "hub"}, "ports": [{"port": 8081}]},
+        },
+        # What that chart lets its proxy do.
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": metadata | {"name": "proxy"},
+            "spec": {"podSelector": {"matchLabels": {"component": "proxy"}}, "policyTypes": ["Egress"], "egress": [{}]},
+        },
+    )
+    cluster.run_pod(
+        namespace, "proxy", "configurable-http-proxy", "--ip=", "--port=8000", "--default-target=http://hub:8081",
+        f"--error-target={values()['jupyterhub']['proxy']['chp']['errorTarget']}",
+        labels={"component": "proxy"}, container={"image": proxy.IMAGE},
+    )  # fmt: skip
+    code = (
+        "fetch('http://127.0.0.1:8000' + process.argv[1])"
+        ".then(async it => console.log(it.status, it.headers.get('content-type'), await it.text()))"
+    )
+
+    def shown(path: str, kind: str) -> str:
+        found = cluster.until(
+            lambda: {"said": cluster.inside(namespace, "proxy", proxy.node_program(), "-e", code, path)},
+            lambda found: found["said"].startswith(f"503 {kind}"),
+        )
+        return str(found["said"])
+
+    page = shown("/hub/home", "text/html")
+    assert "<h1>The hub is restarting</h1>" in page
+    assert "/services/gateway/ui/static/page.css" in page
+    assert "Spark sessions go on" in json.loads(shown("/hub/api/", "application/json").split(" ", 2)[2])["message"]
+    for kind, name in (("pod", "proxy"), ("networkpolicy", "proxy"), ("service", "hub")):
+        cluster.delete(kind, name, namespace)
 
 
 @pytest.fixture

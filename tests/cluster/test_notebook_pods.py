@@ -3,6 +3,7 @@
 The namespace enforces the Pod Security level `restricted`, so the API server itself judges every pod that is made.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -260,12 +261,43 @@ def test_a_machine_with_gpus_takes_a_server_that_asks_for_one(
         offer("remove")
 
 
+@contextlib.contextmanager
+def home_of_any_machine(cluster: Cluster, place: str) -> Iterator[None]:
+    """A home of Dana's that every machine reaches, as a cloud's is; those of the test cluster are its one node's."""
+    cluster.delete("pvc", "home-dana", place)
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"home-{place}"},
+        "spec": {
+            "capacity": {"storage": "100Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "claimRef": {"name": "home-dana", "namespace": place},
+            "hostPath": {"path": "/nowhere"},
+        },
+    }
+    home = claim("home-dana", place)
+    home["spec"] |= {"storageClassName": "", "volumeName": f"home-{place}"}
+    cluster.apply(volume, home)
+    cluster.until(lambda: cluster.get("pvc", "home-dana", place), lambda it: it["status"].get("phase") == "Bound")
+    try:
+        yield
+    finally:
+        cluster.delete("pvc", "home-dana", place)
+        cluster.delete("pv", f"home-{place}", place)
+
+
 def test_a_server_lands_on_the_architecture_that_its_profile_says(
     hub: ClusterHub, cluster: Cluster, place: str, dana: HubSession
 ) -> None:
     """On a machine that is simulated, which turns it away once it is there."""
-    with simulated.nodes(cluster, 1, labels={"kubernetes.io/arch": "arm64"}, pods_run=False):
-        assert hub.ask(dana, profile="arm").status_code in (201, 202)
+    with (
+        home_of_any_machine(cluster, place),
+        simulated.nodes(cluster, 1, labels={"kubernetes.io/arch": "arm64"}, pods_run=False),
+    ):
+        asked = hub.ask(dana, profile="arm")
+        assert asked.status_code in (201, 202), asked.text
 
         def bound() -> Any:
             return [pod for pod in hub.pods() if "nodeName" in pod["spec"]]

@@ -30,7 +30,7 @@ COMMAND = "usr/local/bin/configurable-http-proxy"
 def built() -> Path:
     """The image's archive, made once for every clone of the machine."""
     machine.install({f"/usr/bin/{name}": package for name, package in PACKAGES.items() if not shutil.which(name)})
-    node = Path(shutil.which("node") or "").resolve()
+    node = Path(node_program())
     digest = hashlib.sha256(f"{node} {node.stat().st_size} {platform.machine()}".encode())
     for name in ("package.json", "package-lock.json"):
         digest.update((SOURCE / name).read_bytes())
@@ -42,6 +42,11 @@ def built() -> Path:
                 with Step(f"making the image {IMAGE} (once)"):
                     _make(archive, node)
     return archive
+
+
+def node_program() -> str:
+    """Node, at the same place here and in the image."""
+    return str(Path(shutil.which("node") or "").resolve())
 
 
 def load(place: Place) -> None:
