@@ -16,12 +16,12 @@ from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Room, check_batches_run, duplicate
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Queues
+from sparkyard_gateway.backends.base import Application, AttemptEnd, BackendError, BatchBackend, Queues
 from sparkyard_gateway.batch_applications import look_for_application, note
 from sparkyard_gateway.batch_news import BatchNews
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import Misdirected, Rejected, SessionNotFound, StoreUnavailable
+from sparkyard_gateway.errors import Misdirected, Rejected, StoreUnavailable
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_key, check_name
@@ -77,6 +77,8 @@ class Batches:
         # Where several run: the database counts, and none is begun or ended before it is surely one's own.
         self.shared = False
         self.until_held: Callable[[], Awaitable[None]] = _at_once
+        self.carried: Callable[[LiveBatch], Awaitable[Application | None]] = _unknown
+        """Asked of which application a batch has left an event log; set where the parts are wired."""
         self.live: dict[int, LiveBatch] = {}
         self.running: dict[int, LiveBatch] = {}
         """By attempt: every batch whose end was not seen, also those that were deleted."""
@@ -87,22 +89,6 @@ class Batches:
     def find(self, caller: Caller, reference: str) -> LiveBatch:
         """The batch of this id or name, if the caller may see it. Raises SessionNotFound."""
         return ownership.find(caller, reference, self.live)
-
-    async def find_anywhere(self, caller: Caller, reference: str) -> LiveBatch:
-        """As `find`; also one that has ended at another gateway, which may not have all that is kept of it."""
-        try:
-            return self.find(caller, reference)
-        except SessionNotFound:
-            number = int(reference) if reference.isascii() and reference.isdecimal() and len(reference) < 11 else None
-            if not self.shared or number is None or number > ownership.LARGEST_ID:
-                raise
-        record = await self._store.shown_one(number)
-        if record is None or record.ended_at is None:
-            raise SessionNotFound(reference)
-        batch = LiveBatch.of(record)
-        if not ownership.may_see(caller, batch):
-            raise SessionNotFound(reference)
-        return batch
 
     def visible(self, caller: Caller) -> list[LiveBatch]:
         """What the caller may see, oldest first."""
@@ -294,7 +280,7 @@ class Batches:
             return
         backend = self._backends[batch.backend]
         if batch.app_id is None and batch.handle is not None:
-            found = await backend.application(batch.attempt, batch.handle)
+            found = await backend.application(batch.attempt, batch.handle) or await self.carried(batch)
             if found is not None:
                 note(batch, found, self._store)
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
@@ -410,6 +396,11 @@ class Batches:
     def log_tail(self, batch: LiveBatch, lines: int) -> list[str]:
         """The end of that log."""
         return self._backends[batch.backend].log_tail(batch.attempt, lines)
+
+
+async def _unknown(_batch: LiveBatch) -> Application | None:
+    """Nothing is kept that could tell."""
+    return None
 
 
 async def _at_once() -> None:
