@@ -9,7 +9,6 @@ ended     a session of hers that ran a job and was stopped
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -40,9 +39,10 @@ FILES = {
 
 @dataclass(frozen=True)
 class Work:
-    """Numbers of two sessions and two batches."""
+    """Numbers of sessions, one of them with Spark 4, and of batches."""
 
     stopped: int
+    four: int
     lost: int
     unseen: int
     evicted: int
@@ -56,7 +56,7 @@ def jobs(cluster: Cluster) -> Iterator[JobServer]:
 
 @pytest.fixture(scope="module")
 def spark(cluster: Cluster, jobs: JobServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsGateway]:
-    for image in ("spark-3.5", "spark-3.5-pandas-2.1"):
+    for image in ("spark-3.5", "spark-3.5-pandas-2.1", "spark-4"):
         cluster.load(image)
     with socket.socket() as probe:
         probe.bind((cluster.host, 0))
@@ -76,7 +76,8 @@ def work(spark: PodsGateway, jobs: JobServer) -> Work:
         ]
         return made
 
-    return Work(spark.new_session(), spark.new_session(), batch("unseen.py"), batch("evicted.py"))
+    sessions = spark.new_session(), spark.new_session("four"), spark.new_session()
+    return Work(*sessions, batch("unseen.py"), batch("evicted.py"))
 
 
 @pytest.fixture(scope="module")
@@ -239,10 +240,21 @@ def test_a_batch_whose_pod_is_taken_away_shows_its_last_job(spark, jobs, work):
     assert "COMPLETE" in stages(spark, batch["appInfo"]["sparkUiUrl"], batch["appId"])
 
 
-def test_one_pod_shows_all_of_a_persons_and_none_is_left(spark, ended):
+def test_spark_4_is_shown_by_spark_4(spark, work):
+    spark.until_idle(work.four)
+    assert spark.run(work.four, COUNT)["status"] == "ok"
+    spark.ask("POST", f"/sessions/{work.four}/stop")
+    ended = spark.until_dead(work.four)
+    assert "COMPLETE" in stages(spark, ended["sparkUiPath"], ended["appId"])
+    assert complete(spark, ended["sparkUiPath"], ended["appId"])
+    assert seen(spark, f"{ended['sparkUiPath']}api/v1/version").json()["spark"].startswith("4.")
+
+
+def test_one_pod_of_an_image_shows_all_of_a_persons_and_none_is_left(spark, ended):
     assert seen(spark, ended["sparkUiPath"]).status_code == 200
-    assert len(pods_of_histories(spark)) == 1
-    assert Path(spark.state).exists()
+    images = [pod["spec"]["containers"][0]["image"] for pod in pods_of_histories(spark)]
+    assert len(set(images)) == len(images)
+    assert "sparkyard/spark:3.5" in images
     spark.stop()
     until(lambda: not pods_of_histories(spark), PATIENCE_SECONDS, pause=0.5)
     spark.start()
