@@ -127,9 +127,14 @@ class EventIntake:
     async def take(
         self, place: str, owner: str, application: str, name: str, at: int, data: bytes
     ) -> tuple[bool, Mapping[str, Any]]:
-        """Keep a piece: whether it goes on where the file ends, and how much of it is here. Raises EventLogFull."""
+        """Keep a piece: whether it goes on where the file ends, and how much of file and log is here.
+
+        Raises EventLogFull.
+        """
         try:
-            return True, {"have": await asyncio.to_thread(self._logs.append, place, owner, application, name, at, data)}
+            have = await asyncio.to_thread(self._logs.append, place, owner, application, name, at, data)
+            kept = await asyncio.to_thread(self._logs.have, place, application)
+            return True, {"have": have, "all": sum(kept.values())}
         except OutOfPlaceError as where:
             return False, {"have": where.have}
         except StrangeNameError:
