@@ -2,13 +2,11 @@
 by a pod of its owner's.
 
 spark     the gateway, its namespace, and Ann and Bob who use it
-work      what Ann runs, all asked for at once, as most of the time is Spark's start
 ended     a session of hers that ran a job and was stopped
 """
 
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -37,17 +35,6 @@ FILES = {
 }
 
 
-@dataclass(frozen=True)
-class Work:
-    """Numbers of sessions, one of them with Spark 4, and of batches."""
-
-    stopped: int
-    four: int
-    lost: int
-    unseen: int
-    evicted: int
-
-
 @pytest.fixture(scope="module")
 def jobs(cluster: Cluster) -> Iterator[JobServer]:
     with job_server.running(cluster.host, FILES) as found:
@@ -69,23 +56,35 @@ def spark(cluster: Cluster, jobs: JobServer, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def work(spark: PodsGateway, jobs: JobServer) -> Work:
-    def batch(file: str) -> int:
-        made: int = spark.ask("POST", "/batches", file=f"{jobs.url}/jobs/{file}", args=[jobs.url], profile="small")[
-            "id"
-        ]
-        return made
-
-    sessions = spark.new_session(), spark.new_session("four"), spark.new_session()
-    return Work(*sessions, batch("unseen.py"), batch("evicted.py"))
+def ended(spark: PodsGateway) -> dict[str, Any]:
+    number = counted(spark)
+    spark.ask("POST", f"/sessions/{number}/stop")
+    return spark.until_dead(number)
 
 
-@pytest.fixture(scope="module")
-def ended(spark: PodsGateway, work: Work) -> dict[str, Any]:
-    spark.until_idle(work.stopped)
-    assert spark.run(work.stopped, COUNT)["status"] == "ok"
-    spark.ask("POST", f"/sessions/{work.stopped}/stop")
-    return spark.until_dead(work.stopped)
+def counted(spark: PodsGateway, profile: str = "small") -> int:
+    """A session of Ann's that has run a job."""
+    number = spark.new_session(profile)
+    spark.until_idle(number)
+    assert spark.run(number, COUNT)["status"] == "ok"
+    return number
+
+
+def batch(spark: PodsGateway, jobs: JobServer, name: str) -> int:
+    """A batch of Ann's that has run a job and still runs."""
+    made: int = spark.ask(
+        "POST", "/batches", file=f"{jobs.url}/jobs/{name}.py", args=[jobs.url], profile="small"
+    )["id"]  # fmt: skip
+    until(lambda: name in jobs.said, PATIENCE_SECONDS, pause=0.3)
+    return made
+
+
+def until_over(spark: PodsGateway, number: int) -> dict[str, Any]:
+    def over() -> dict[str, Any] | None:
+        found: dict[str, Any] = spark.ask("GET", f"/batches/{number}")
+        return found if found["ended"] is not None else None
+
+    return until(over, PATIENCE_SECONDS, pause=0.3)
 
 
 def seen(spark: PodsGateway, path: str, whom: dict[str, str] = ANN) -> httpx.Response:
@@ -191,60 +190,46 @@ def test_what_shows_it_has_no_right_and_answers_the_gateway_alone(spark, ended):
         spark.cluster.kubectl("auth", "can-i", "list", "pods", "-n", spark.namespace, "--as", account)
 
 
-def test_a_session_whose_driver_is_killed_while_no_gateway_lives_shows_its_last_job(spark, work):
-    spark.until_idle(work.lost)
-    assert spark.run(work.lost, COUNT)["status"] == "ok"
-    until_carried(spark, str(work.lost))
-    pod = spark.driver_pod(work.lost)["metadata"]["name"]
+def test_a_session_whose_driver_is_killed_while_no_gateway_lives_shows_its_last_job(spark):
+    number = counted(spark)
+    until_carried(spark, str(number))
+    pod = spark.driver_pod(number)["metadata"]["name"]
     spark.kill()
     spark.cluster.kubectl("delete", "pod", pod, "-n", spark.namespace, "--grace-period=0", "--force")
     spark.start()
-    dead = spark.until_dead(work.lost)
+    dead = spark.until_dead(number)
     assert "COMPLETE" in stages(spark, dead["sparkUiPath"], dead["appId"])
     assert not complete(spark, dead["sparkUiPath"], dead["appId"])
 
 
-def test_a_batch_that_ends_while_no_gateway_lives_keeps_its_code_and_shows_its_end(spark, jobs, work):
-    until(lambda: "unseen" in jobs.said, PATIENCE_SECONDS, pause=0.3)
+def test_a_batch_that_ends_while_no_gateway_lives_keeps_its_code_and_shows_its_end(spark, jobs):
+    number = batch(spark, jobs, "unseen")
     spark.kill()
     jobs.go.add("unseen")
-    attempt = spark.cluster.get("pods", namespace=spark.namespace, **{"sparkyard/role": "driver"})["items"]
-    assert attempt
     spark.start()
-
-    def over() -> dict[str, Any] | None:
-        found: dict[str, Any] = spark.ask("GET", f"/batches/{work.unseen}")
-        return found if found["ended"] is not None else None
-
-    batch = until(over, PATIENCE_SECONDS, pause=0.3)
-    assert (batch["state"], batch["exitCode"]) == ("dead", 3)
-    path = batch["appInfo"]["sparkUiUrl"]
-    assert path == f"{PREFIX}/spark-ui/batches/{work.unseen}/"
-    assert "COMPLETE" in stages(spark, path, batch["appId"])
-    assert complete(spark, path, batch["appId"])
+    over = until_over(spark, number)
+    assert (over["state"], over["exitCode"]) == ("dead", 3)
+    path = over["appInfo"]["sparkUiUrl"]
+    assert path == f"{PREFIX}/spark-ui/batches/{number}/"
+    assert "COMPLETE" in stages(spark, path, over["appId"])
+    assert complete(spark, path, over["appId"])
     assert httpx.get(f"{spark.url}{path}", headers=BOB).status_code == 404
 
 
-def test_a_batch_whose_pod_is_taken_away_shows_its_last_job(spark, jobs, work):
-    until(lambda: "evicted" in jobs.said, PATIENCE_SECONDS, pause=0.3)
-    until_carried(spark, f"batch-{work.evicted}")
+def test_a_batch_whose_pod_is_taken_away_shows_its_last_job(spark, jobs):
+    number = batch(spark, jobs, "evicted")
+    until_carried(spark, f"batch-{number}")
     pods = spark.cluster.get("pods", namespace=spark.namespace, **{"sparkyard/role": "driver"})["items"]
     (name,) = [each["metadata"]["name"] for each in pods if "sparkyard/attempt" in each["metadata"]["labels"]]
     spark.cluster.kubectl("delete", "pod", name, "-n", spark.namespace, "--grace-period=0", "--force")
-
-    def over() -> dict[str, Any] | None:
-        found: dict[str, Any] = spark.ask("GET", f"/batches/{work.evicted}")
-        return found if found["ended"] is not None else None
-
-    batch = until(over, PATIENCE_SECONDS, pause=0.3)
-    assert "COMPLETE" in stages(spark, batch["appInfo"]["sparkUiUrl"], batch["appId"])
+    over = until_over(spark, number)
+    assert "COMPLETE" in stages(spark, over["appInfo"]["sparkUiUrl"], over["appId"])
 
 
-def test_spark_4_is_shown_by_spark_4(spark, work):
-    spark.until_idle(work.four)
-    assert spark.run(work.four, COUNT)["status"] == "ok"
-    spark.ask("POST", f"/sessions/{work.four}/stop")
-    ended = spark.until_dead(work.four)
+def test_spark_4_is_shown_by_spark_4(spark):
+    number = counted(spark, "four")
+    spark.ask("POST", f"/sessions/{number}/stop")
+    ended = spark.until_dead(number)
     assert "COMPLETE" in stages(spark, ended["sparkUiPath"], ended["appId"])
     assert complete(spark, ended["sparkUiPath"], ended["appId"])
     assert seen(spark, f"{ended['sparkUiPath']}api/v1/version").json()["spark"].startswith("4.")
