@@ -79,6 +79,13 @@ def batch(spark: PodsGateway, jobs: JobServer, name: str) -> int:
     return made
 
 
+def batch_pod(spark: PodsGateway) -> str:
+    """The driver's pod of the only batch that runs."""
+    pods = spark.cluster.get("pods", namespace=spark.namespace, **{"sparkyard/role": "driver"})["items"]
+    (name,) = [each["metadata"]["name"] for each in pods if "sparkyard/attempt" in each["metadata"]["labels"]]
+    return str(name)
+
+
 def until_over(spark: PodsGateway, number: int) -> dict[str, Any]:
     def over() -> dict[str, Any] | None:
         found: dict[str, Any] = spark.ask("GET", f"/batches/{number}")
@@ -206,6 +213,9 @@ def test_a_batch_that_ends_while_no_gateway_lives_keeps_its_code_and_shows_its_e
     number = batch(spark, jobs, "unseen")
     spark.kill()
     jobs.go.add("unseen")
+    # It has written its end, and there is nobody to send that to.
+    name, where = batch_pod(spark), ("-n", spark.namespace)
+    until(lambda: "cannot be sent" in spark.cluster.kubectl("logs", name, *where), PATIENCE_SECONDS, pause=0.5)
     spark.start()
     over = until_over(spark, number)
     assert (over["state"], over["exitCode"]) == ("dead", 3)
@@ -219,9 +229,7 @@ def test_a_batch_that_ends_while_no_gateway_lives_keeps_its_code_and_shows_its_e
 def test_a_batch_whose_pod_is_taken_away_shows_its_last_job(spark, jobs):
     number = batch(spark, jobs, "evicted")
     until_carried(spark, f"batch-{number}")
-    pods = spark.cluster.get("pods", namespace=spark.namespace, **{"sparkyard/role": "driver"})["items"]
-    (name,) = [each["metadata"]["name"] for each in pods if "sparkyard/attempt" in each["metadata"]["labels"]]
-    spark.cluster.kubectl("delete", "pod", name, "-n", spark.namespace, "--grace-period=0", "--force")
+    spark.cluster.kubectl("delete", "pod", batch_pod(spark), "-n", spark.namespace, "--grace-period=0", "--force")
     over = until_over(spark, number)
     assert "COMPLETE" in stages(spark, over["appInfo"]["sparkUiUrl"], over["appId"])
 
