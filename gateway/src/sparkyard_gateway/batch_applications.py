@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from sparkyard_gateway.backends.base import Application, BatchBackend
 from sparkyard_gateway.live_batch import LiveBatch
@@ -11,6 +12,15 @@ from sparkyard_gateway.times import now_ms
 
 LOOK_SECONDS = (0.3, 10.0)
 """How often a batch is asked for its Spark application: at first, and in the end."""
+
+
+Carried = Callable[[LiveBatch], Awaitable[Application | None]]
+"""Asked of which application a batch that is over has left an event log here."""
+
+
+async def nothing_carried(_batch: LiveBatch) -> Application | None:
+    """Nothing is kept that could tell."""
+    return None
 
 
 async def look_for_application(batch: LiveBatch, backend: BatchBackend, store: BatchStore) -> None:

@@ -16,8 +16,8 @@ from sparkyard_catalog import CatalogFile, SessionSpec
 from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Room, check_batches_run, duplicate
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.backends.base import Application, AttemptEnd, BackendError, BatchBackend, Queues
-from sparkyard_gateway.batch_applications import look_for_application, note
+from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Queues
+from sparkyard_gateway.batch_applications import Carried, look_for_application, note, nothing_carried
 from sparkyard_gateway.batch_news import BatchNews
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
@@ -77,8 +77,7 @@ class Batches:
         # Where several run: the database counts, and none is begun or ended before it is surely one's own.
         self.shared = False
         self.until_held: Callable[[], Awaitable[None]] = _at_once
-        self.carried: Callable[[LiveBatch], Awaitable[Application | None]] = _unknown
-        """Asked of which application a batch has left an event log; set where the parts are wired."""
+        self.carried: Carried = nothing_carried
         self.live: dict[int, LiveBatch] = {}
         self.running: dict[int, LiveBatch] = {}
         """By attempt: every batch whose end was not seen, also those that were deleted."""
@@ -280,8 +279,7 @@ class Batches:
             return
         backend = self._backends[batch.backend]
         if batch.app_id is None and batch.handle is not None:
-            found = await backend.application(batch.attempt, batch.handle) or await self.carried(batch)
-            if found is not None:
+            if found := await backend.application(batch.attempt, batch.handle) or await self.carried(batch):
                 note(batch, found, self._store)
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
         state, reason = batch_ends.judge(end, lines)
@@ -396,11 +394,6 @@ class Batches:
     def log_tail(self, batch: LiveBatch, lines: int) -> list[str]:
         """The end of that log."""
         return self._backends[batch.backend].log_tail(batch.attempt, lines)
-
-
-async def _unknown(_batch: LiveBatch) -> Application | None:
-    """Nothing is kept that could tell."""
-    return None
 
 
 async def _at_once() -> None:

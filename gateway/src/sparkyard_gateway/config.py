@@ -201,17 +201,12 @@ class Settings(BaseSettings):
     driver_log_limit_bytes: PositiveInt = Field(
         32 * 1024 * 1024, description="Size at which a driver's log is rotated; one older file is kept beside it."
     )
-    event_logs: bool = Field(
-        True,
-        description="Whether drivers on this machine and in pods write event logs, from which their Spark UI is shown "
-        "after their end.",
-    )
+    event_logs: bool = Field(True, description="Whether drivers write event logs, for their Spark UI after the end.")
     event_log_limit_bytes: PositiveInt = Field(
         512 * 1024 * 1024, description="How much of event logs is kept for one user; the oldest go first."
     )
     pod_event_logs_limit_bytes: PositiveInt = Field(
-        4 * 1024 * 1024 * 1024,
-        description="How much of pods' event logs is kept in state_dir for all users; the oldest go first.",
+        4 * 1024 * 1024 * 1024, description="How much of pods' event logs is kept in state_dir, of all users."
     )
     history_servers: PositiveInt = Field(
         3, description="How many of Spark's history servers may run at once: one for each user who looks."
@@ -219,9 +214,7 @@ class Settings(BaseSettings):
     history_idle_seconds: PositiveFloat = Field(
         600.0, description="How long a history server runs on when nobody looks any more."
     )
-    history_pods: PositiveInt = Field(
-        10, description="Likewise on Kubernetes, where each is a pod in the user's team's namespace; of each gateway."
-    )
+    history_pods: PositiveInt = Field(10, description="Likewise on Kubernetes, as pods, of each gateway.")
     history_memory_mib: PositiveInt = Field(512, description="Heap of a history server, in MiB.")
     driver_memory_limit_mib: PositiveInt | None = Field(
         None,
