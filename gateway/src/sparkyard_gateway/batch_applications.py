@@ -37,6 +37,14 @@ async def look_for_application(batch: LiveBatch, backend: BatchBackend, store: B
         pause = min(pause * 1.2, longest)
 
 
+async def look_at_last(batch: LiveBatch, backend: BatchBackend, carried: Carried, store: BatchStore) -> None:
+    """It is over, and may have been before anybody could ask it."""
+    if batch.app_id is None and batch.handle is not None:
+        found = await backend.application(batch.attempt, batch.handle) or await carried(batch)
+        if found is not None:
+            note(batch, found, store)
+
+
 def note(batch: LiveBatch, found: Application, store: BatchStore) -> None:
     """It has one."""
     batch.app_id, batch.spark_ui = found.id, found.ui

@@ -17,7 +17,7 @@ from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Room, check_batches_run, duplicate
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Queues
-from sparkyard_gateway.batch_applications import Carried, look_for_application, note, nothing_carried
+from sparkyard_gateway.batch_applications import Carried, look_at_last, look_for_application, nothing_carried
 from sparkyard_gateway.batch_news import BatchNews
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
@@ -278,9 +278,7 @@ class Batches:
             self.start_again(batch)
             return
         backend = self._backends[batch.backend]
-        if batch.app_id is None and batch.handle is not None:
-            if found := await backend.application(batch.attempt, batch.handle) or await self.carried(batch):
-                note(batch, found, self._store)
+        await look_at_last(batch, backend, self.carried, self._store)
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:
