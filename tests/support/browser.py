@@ -23,10 +23,10 @@ PATIENT = 180_000
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*options: str) -> Iterator[Browser]:
     """Debian's Chromium, headless, quiet towards the network."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *options])
         try:
             yield browser
         finally:

@@ -39,6 +39,7 @@ images:
   notebook: {kind: notebook, ref: sparkyard/notebook:0.1}
   spark-3.5: {kind: spark, spark: "3.5", ref: sparkyard/spark:3.5}
   pandas-2.1: {kind: spark, spark: "3.5", ref: sparkyard/spark:3.5-pandas-2.1}
+  spark-4: {kind: spark, spark: "4.1", ref: sparkyard/spark:4.1}
   absent: {kind: spark, spark: "3.5", ref: sparkyard/absent:1}
 profiles:
   small: &small
@@ -51,6 +52,13 @@ profiles:
       executor: &executor {image: pandas-2.1, cores: 1, memory: 512m, count: {default: 1, max: 2}, pod: {cpu: 100m}}
       conf: {spark.sql.shuffle.partitions: 2, spark.task.maxFailures: 1}
       files: {allow: FILES}
+  four:
+    <<: *small
+    spark:
+      <<: *spark
+      version: "4.1"
+      driver: {<<: *driver, image: spark-4}
+      executor: {<<: *executor, image: spark-4}
   dynamic:
     <<: *small
     spark:

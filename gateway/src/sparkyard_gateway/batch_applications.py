@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from sparkyard_gateway.backends.base import Application, BatchBackend
 from sparkyard_gateway.live_batch import LiveBatch
@@ -11,6 +12,15 @@ from sparkyard_gateway.times import now_ms
 
 LOOK_SECONDS = (0.3, 10.0)
 """How often a batch is asked for its Spark application: at first, and in the end."""
+
+
+Carried = Callable[[LiveBatch], Awaitable[Application | None]]
+"""Asked of which application a batch that is over has left an event log here."""
+
+
+async def nothing_carried(_batch: LiveBatch) -> Application | None:
+    """Nothing is kept that could tell."""
+    return None
 
 
 async def look_for_application(batch: LiveBatch, backend: BatchBackend, store: BatchStore) -> None:
@@ -27,6 +37,14 @@ async def look_for_application(batch: LiveBatch, backend: BatchBackend, store: B
         pause = min(pause * 1.2, longest)
 
 
+async def look_at_last(batch: LiveBatch, backend: BatchBackend, carried: Carried, store: BatchStore) -> None:
+    """It is over, and may have been before anybody could ask it."""
+    if batch.app_id is None and batch.handle is not None:
+        found = await backend.application(batch.attempt, batch.handle) or await carried(batch)
+        if found is not None:
+            note(batch, found, store)
+
+
 def note(batch: LiveBatch, found: Application, store: BatchStore) -> None:
     """It has one."""
     batch.app_id, batch.spark_ui = found.id, found.ui
@@ -37,11 +55,3 @@ def note(batch: LiveBatch, found: Application, store: BatchStore) -> None:
         attempted={"app_id": found.id, "spark_ui": found.ui},
         event=BatchEvent(at=now_ms(), batch_id=batch.id, event="application", detail={"id": found.id}),
     )
-
-
-async def look_once_more(batch: LiveBatch, backend: BatchBackend, store: BatchStore) -> None:
-    """It has ended: what is known of its application now."""
-    if batch.app_id is None and batch.handle is not None:
-        found = await backend.application(batch.attempt, batch.handle)
-        if found is not None:
-            note(batch, found, store)

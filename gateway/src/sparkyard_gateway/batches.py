@@ -16,12 +16,12 @@ from sparkyard_gateway import batch_ends, ownership, policy
 from sparkyard_gateway.admission import Admission, Room, check_batches_run
 from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.backends.base import AttemptEnd, BackendError, BatchBackend, Queues
-from sparkyard_gateway.batch_applications import look_for_application, look_once_more
+from sparkyard_gateway.batch_applications import Carried, look_at_last, look_for_application, nothing_carried
 from sparkyard_gateway.batch_news import BatchNews
 from sparkyard_gateway.batch_patience import give_up_late
 from sparkyard_gateway.batch_tasks import BatchTasks
 from sparkyard_gateway.config import Settings
-from sparkyard_gateway.errors import SessionNotFound, StoreUnavailable
+from sparkyard_gateway.errors import StoreUnavailable
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.metrics import Metrics
 from sparkyard_gateway.names import check_name
@@ -74,6 +74,7 @@ class Batches:
         # Where several run: none is begun or ended before it is surely one's own.
         self.shared = False
         self.until_held: Callable[[], Awaitable[None]] = _at_once
+        self.carried: Carried = nothing_carried
         self.live: dict[int, LiveBatch] = {}
         limits = Limits(settings.max_batches, settings.max_batches_per_user)
         self.admission = Admission("batch", Room("batches", limits, "wait for one, or delete it"), store, self.live)
@@ -86,22 +87,6 @@ class Batches:
     def find(self, caller: Caller, reference: str) -> LiveBatch:
         """The batch of this id or name, if the caller may see it. Raises SessionNotFound."""
         return ownership.find(caller, reference, self.live)
-
-    async def find_anywhere(self, caller: Caller, reference: str) -> LiveBatch:
-        """As `find`; also one that has ended at another gateway, which may not have all that is kept of it."""
-        try:
-            return self.find(caller, reference)
-        except SessionNotFound:
-            number = int(reference) if reference.isascii() and reference.isdecimal() and len(reference) < 11 else None
-            if not self.shared or number is None or number > ownership.LARGEST_ID:
-                raise
-        record = await self._store.shown_one(number)
-        if record is None or record.ended_at is None:
-            raise SessionNotFound(reference)
-        batch = LiveBatch.of(record)
-        if not ownership.may_see(caller, batch):
-            raise SessionNotFound(reference)
-        return batch
 
     def visible(self, caller: Caller) -> list[LiveBatch]:
         """What the caller may see, oldest first."""
@@ -269,7 +254,7 @@ class Batches:
             self.start_again(batch)
             return
         backend = self._backends[batch.backend]
-        await look_once_more(batch, backend, self._store)
+        await look_at_last(batch, backend, self.carried, self._store)
         _, _, lines = await backend.log_page(batch.attempt, -1, LINES_TO_JUDGE)
         state, reason = batch_ends.judge(end, lines)
         if batch.ending and state is not BatchState.SUCCESS:

@@ -250,7 +250,10 @@ class Settings(BaseSettings):
         5.0, description="How long a driver may take to end after it was asked to, before it is killed."
     )
 
-    start_timeout_seconds: PositiveFloat = Field(300.0, description="How long a driver may take until Spark is up.")
+    start_timeout_seconds: PositiveFloat = Field(
+        300.0,
+        description="How long a driver may take until Spark is up, and a batch's pod until it has its node and image.",
+    )
     orphan_seconds: PositiveInt = Field(3600, description="How long a driver waits for a lost gateway before it ends.")
     concurrent_starts: PositiveInt = Field(
         4, description="How many sessions and batches may be starting at a time; others wait their turn and say so."

@@ -23,6 +23,7 @@ from sparkyard_gateway.backends.local import DRIVER_PROGRAM, LocalBackend
 from sparkyard_gateway.backends.local_batches import LocalBatches
 from sparkyard_gateway.backends.pod_batches import PodBatches
 from sparkyard_gateway.batch_reconciler import BatchReconciler
+from sparkyard_gateway.batch_records import BatchRecords
 from sparkyard_gateway.batches import Batches
 from sparkyard_gateway.browser_login import BrowserLogin
 from sparkyard_gateway.claims import Claims
@@ -329,7 +330,7 @@ def build(settings: Settings) -> Gateway:
         browser_login=BrowserLogin(settings, hub, identities, secret) if secret else None,
         spark_ui=SparkUi(
             records=records,
-            batches=batches,
+            batches=BatchRecords(batch_store, batches),
             identities=identities,
             backends=backends,
             batch_backends=batch_backends,

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sparkyard_gateway.backends.base import BatchOrder, Carriage
+from sparkyard_gateway.backends.base import Application, BatchOrder, Carriage
 from sparkyard_gateway.backends.carried_logs import (
     CarriedLogs,
     NoRoomError,
@@ -68,6 +68,7 @@ class EventIntake:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._taking: Counter[str] = Counter()
         logs.runs = self.runs
+        batches.carried = self.application
 
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
@@ -111,6 +112,11 @@ class EventIntake:
             return batch is not None and not batch.ended.is_set()
         return self._drivers.lives(int(number))
 
+    async def application(self, batch: LiveBatch) -> Application | None:
+        """What has left an event log here: of a batch that was over before anybody could ask its UI."""
+        found = await asyncio.to_thread(self._logs.applications, place_of(batch.id, batch=True))
+        return Application(found[-1]) if found and batch.backend == "kubernetes" else None
+
     async def have(self, place: str, application: str) -> Mapping[str, Any]:
         """How much of each file is here."""
         try:
@@ -121,9 +127,14 @@ class EventIntake:
     async def take(
         self, place: str, owner: str, application: str, name: str, at: int, data: bytes
     ) -> tuple[bool, Mapping[str, Any]]:
-        """Keep a piece: whether it goes on where the file ends, and how much of it is here. Raises EventLogFull."""
+        """Keep a piece: whether it goes on where the file ends, and how much of file and log is here.
+
+        Raises EventLogFull.
+        """
         try:
-            return True, {"have": await asyncio.to_thread(self._logs.append, place, owner, application, name, at, data)}
+            have = await asyncio.to_thread(self._logs.append, place, owner, application, name, at, data)
+            kept = await asyncio.to_thread(self._logs.have, place, application)
+            return True, {"have": have, "all": sum(kept.values())}
         except OutOfPlaceError as where:
             return False, {"have": where.have}
         except StrangeNameError:

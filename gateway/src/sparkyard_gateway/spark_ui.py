@@ -30,7 +30,7 @@ import httpx
 
 from sparkyard_gateway.auth import Caller, Identities
 from sparkyard_gateway.backends.base import Backend, BatchBackend
-from sparkyard_gateway.batches import Batches
+from sparkyard_gateway.batch_records import BatchRecords
 from sparkyard_gateway.errors import Forbidden, NoHistory, SessionNotFound, Unauthenticated
 from sparkyard_gateway.history import History, path_of
 from sparkyard_gateway.records import Records
@@ -88,7 +88,7 @@ class SparkUi:
         self,
         *,
         records: Records,
-        batches: Batches,
+        batches: BatchRecords,
         identities: Identities,
         backends: Mapping[str, Backend],
         batch_backends: Mapping[str, BatchBackend],
@@ -123,7 +123,7 @@ class SparkUi:
         Raises SessionNotFound.
         """
         if area == BATCHES:
-            batch = await self._batches.find_anywhere(caller, reference)
+            batch = await self._batches.find(caller, reference)
             return of_batch(batch, self._batch_backends[batch.backend])
         session = await self._records.find(caller, reference)
         return of_session(session, self._backends[session.backend])

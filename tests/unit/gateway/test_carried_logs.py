@@ -89,6 +89,8 @@ def test_there_is_something_to_show_once_its_state_is_known_and_the_end_takes_th
     assert logs.size("7", APP) == 3
     logs.append("7", "ann", APP, ENDED, 0, b"")
     assert sorted(logs.have("7", APP)) == sorted([PART, ENDED])
+    assert logs.applications("7") == [APP]
+    assert logs.applications("8") == []
     for strange in (None, "", "..", "spark-other", f"{APP}/../{APP}"):
         assert logs.size("7", strange) == 0
     assert logs.size("batch-7", APP) == 0

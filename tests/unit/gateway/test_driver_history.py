@@ -57,6 +57,10 @@ def test_the_log_that_came_first_gives_way_and_what_is_too_large_is_refused(tmp_
         os.utime(tmp_path / "shown" / f"eventlog_v2_app-{number}", (number, number))
     assert shelf.put("app-3", "events_1", io.BytesIO(b"x" * 500), 500)
     assert [path.name for path in (tmp_path / "shown").iterdir()] == ["eventlog_v2_app-2"]
+    shelf.show("app-3")
+    # It gives way to a later state of its own, where there is nothing else that could.
+    assert shelf.put("app-3", "events_1", io.BytesIO(b"x" * 900), 900)
+    assert list((tmp_path / "shown").iterdir()) == []
     assert not shelf.put("app-4", "events_1", io.BytesIO(b""), 1001)
 
 

@@ -79,6 +79,21 @@ def test_a_gateway_that_lost_it_gets_it_again(quick, gateway, as_alice, tmp_path
     as_alice.delete(f"/sessions/{session}")
 
 
+def test_another_gateway_behind_the_same_address_gets_the_parts_before_too(quick, gateway, as_alice, tmp_path):
+    session = new_session(as_alice)
+    carrier = Carrier(str(tmp_path), lambda: [f"{gateway.url}/driver/v1/{session}"], token_of(as_alice, session))
+    carrier.start()
+    written(tmp_path, b"a" * 1000)
+    there = kept(gateway, session)
+    until(lambda: there.exists() and (there / PART).exists() and (there / PART).stat().st_size == 1000, PATIENCE)
+    (there / PART).unlink()
+    written(tmp_path, b"b" * 10, f"events_2_{APP}.zstd")
+    until(lambda: (there / PART).exists() and (there / PART).stat().st_size == 1000, PATIENCE)
+    assert carrier.finish(PATIENCE)
+    assert (there / f"events_2_{APP}.zstd").read_bytes() == b"b" * 10
+    as_alice.delete(f"/sessions/{session}")
+
+
 def test_it_waits_for_a_gateway_at_the_end_and_gives_up_in_time(quick, tmp_path):
     written(tmp_path, b"a")
     carrier = Carrier(str(tmp_path), lambda: ["http://127.0.0.1:9/driver/v1/1"], "token")
@@ -123,7 +138,7 @@ def test_who_may_send_and_read_a_sessions_event_log(gateway, as_alice, as_bob):
                 elsewhere = path.replace(f"/v1/{alices}/", f"/v1/{area}/")
                 assert driver.request(method, elsewhere, content=b"x", headers=mine).status_code == 401
         headers = {"Authorization": f"Bearer {own}"}
-        assert driver.post(piece, content=b"abc", headers=headers).json() == {"have": 3}
+        assert driver.post(piece, content=b"abc", headers=headers).json() == {"have": 3, "all": 3}
         again = driver.post(piece, content=b"abc", headers=headers)
         assert (again.status_code, again.json()) == (409, {"have": 3})
         assert driver.get(f"/driver/v1/{alices}/events/{APP}", headers=headers).json() == {"have": {PART: 3}}

@@ -98,7 +98,8 @@ def test_a_statement_is_rendered_as_its_model_says():
         ("local", SessionState.DEAD, "http://127.0.0.1:4040", True),
         ("local", SessionState.STARTING, None, False),
         ("kubernetes", SessionState.BUSY, "http://10.0.0.1:4040", True),
-        ("kubernetes", SessionState.DEAD, "http://10.0.0.1:4040", False),
+        ("kubernetes", SessionState.DEAD, "http://10.0.0.1:4040", True),
+        ("livy", SessionState.DEAD, "http://10.0.0.1:4040", False),
     ],
 )
 async def test_a_spark_ui_is_offered_where_there_is_something_to_see(backend, state, address, shown):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sparkyard_gateway.backends import pod_manifests
-from sparkyard_gateway.backends.base import BatchOrder, DriverOrder
+from sparkyard_gateway.backends.base import BatchOrder, Carriage, DriverOrder
 from sparkyard_gateway.backends.pod_conf import driver_memory, dynamic_allocation, spark_conf
 from sparkyard_gateway.backends.pod_objects import EXECUTOR_SCRIPT
 from sparkyard_gateway.backends.pod_places import Terms
@@ -288,3 +288,43 @@ def test_a_batch_is_told_its_file_and_no_token() -> None:
     assert "token" not in told
     command = pod["spec"]["containers"][0]["command"]
     assert command[-3:] == ["batch", "--bootstrap-file", "/run/sparkyard/bootstrap.json"]
+
+
+CARRYING = dataclasses.replace(TERMS, event_logs=True)
+
+
+def test_a_session_whose_event_log_is_carried_is_told_where_it_lies() -> None:
+    told = json.loads(secrets_of(made_pod(), CARRYING)["bootstrap.json"])
+    assert told["events_dir"] == "/var/sparkyard/events"
+    assert told["conf"]["spark.eventLog.dir"] == "file:///var/sparkyard/events"
+    assert told["conf"]["spark.eventLog.rolling.enabled"] == "true"
+    # In the pod's own scratch folder: with the pod it goes.
+    assert {"name": "scratch", "mountPath": "/var/sparkyard"} in made_pod()["spec"]["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "conf"), [(TERMS, CONF), (CARRYING, {**CONF, "spark.eventLog.dir": "s3a://logs/of-our-own"})]
+)
+def test_nothing_is_carried_where_that_is_off_or_the_catalog_has_its_own_idea(terms, conf) -> None:
+    wanted = dataclasses.replace(order(), conf=conf)
+    told = pod_manifests.bootstrap(wanted, terms, "pod")
+    assert "events_dir" not in told
+    assert told["conf"].get("spark.eventLog.dir") == conf.get("spark.eventLog.dir")
+    assert "spark.eventLog.enabled" not in told["conf"]
+
+
+def test_a_batch_whose_event_log_is_carried_has_a_token_for_that_in_its_secret_alone() -> None:
+    carriage = Carriage(("ws://gateway:8711/driver/v1/batches/4",), "event-token")
+    pod = pod_manifests.driver_pod(batch_order(), CARRYING, "program")
+    pod["metadata"]["uid"] = "u-1"
+    terms = dataclasses.replace(CARRYING, ca="PEM")
+    secret = pod_manifests.driver_secret(batch_order(), terms, "program", pod, carriage=carriage)
+    told = json.loads(base64.b64decode(secret["data"]["bootstrap.json"]))
+    assert told["events"] == {
+        "folder": "/var/sparkyard/events", "urls": ["ws://gateway:8711/driver/v1/batches/4"], "token": "event-token",
+        "ca_file": "/run/sparkyard/ca.pem",
+    }  # fmt: skip
+    assert base64.b64decode(secret["data"]["ca.pem"]) == b"PEM"
+    assert "event-token" not in json.dumps(pod)
+    assert "event-token" not in json.dumps(told["conf"])
+    assert "event-token" not in base64.b64decode(secret["data"]["executor.json"]).decode()

@@ -178,6 +178,13 @@ class CarriedLogs:
         # At least something, where the disk took nothing but names.
         return sum(path.stat().st_size for path in files)
 
+    def applications(self, place: str) -> list[str]:
+        """Of which there is a log that could be shown, as they were written."""
+        folder = self._folder / place
+        logs = sorted(folder.glob(f"{LOG}*"), key=lambda each: each.stat().st_mtime)
+        found = [each.name.removeprefix(LOG) for each in logs]
+        return [each for each in found if self.size(place, each)]
+
     def files(self, place: str, application: str) -> list[Path]:
         """The files of a log."""
         return self._files(place, application) if _APPLICATION.fullmatch(application) else []

@@ -162,7 +162,7 @@ class HistoryPods:
     async def _start(self, order: HistoryOrder) -> HistoryPod:
         name = name_of(order, self._terms)
         self._own.add(name)
-        self._namespaces.add(order.namespace)
+        self.open(frozenset({order.namespace}))
         loop = asyncio.get_running_loop()
         made: Object | None = None
         client: httpx.AsyncClient | None = None

@@ -37,6 +37,10 @@ class _Unwanted(Exception):  # noqa: N818  reads as what happened
     """The gateway does not take the event log at all."""
 
 
+class _Behind(Exception):  # noqa: N818  reads as what happened
+    """The gateway has less than it had: it is another one, or has lost its disk."""
+
+
 class _Refused(OSError):  # noqa: N818  reads as what happened
     """The gateway does not know us, which in the midst of a change of gateways may be so for a moment."""
 
@@ -89,6 +93,9 @@ class Carrier:
                 except _Unwanted as error:
                     note(f"the gateway does not take this event log, and Spark's history will not be shown: {error}")
                     return
+                except _Behind:
+                    self._asked, pause = "", _LAST_PAUSE
+                    continue
                 except (OSError, ValueError) as error:
                     self._turn, self._asked = self._turn + 1, ""
                     if str(error) != complained:
@@ -134,7 +141,7 @@ class Carrier:
                 continue
             for each in _listed(os.path.join(self._folder, name)):
                 part = _PART.match(each)
-                if part is None and not each.startswith("appstatus_"):
+                if (part is None and not each.startswith("appstatus_")) or each.endswith(".compact"):
                     continue
                 path = os.path.join(self._folder, name, each)
                 with contextlib.suppress(OSError):
@@ -147,9 +154,9 @@ class Carrier:
         for application in {file[0] for file, _, _ in waiting}:
             answer = self._request(address, "GET", f"/{quote(application, safe='')}")
             kept = answer.get("have")
-            for file, _, _ in waiting:
-                if file[0] == application:
-                    self._have[file] = int(kept.get(file[1], -1)) if isinstance(kept, dict) else -1
+            self._have = {file: size for file, size in self._have.items() if file[0] != application}
+            if isinstance(kept, dict):
+                self._have.update({(application, name): int(size) for name, size in kept.items()})
         self._asked = address
 
     def _send(self, address: str, file: File, path: str) -> None:
@@ -166,13 +173,16 @@ class Carrier:
                 if "have" not in answer:
                     self._stop(application)
                     return
-                if int(answer["have"]) <= at and self._have.get(file, -1) >= 0 and piece:
-                    # It has less than it had: begin anew there; and where it takes nothing, later.
-                    self._have[file] = int(answer["have"])
-                    if int(answer["have"]) == at:
-                        raise OSError("the gateway took nothing")
-                    continue
-                self._have[file] = int(answer["have"])
+                have = int(answer["have"])
+                if have < at:
+                    raise _Behind
+                if have == at and piece:
+                    raise OSError("the gateway took nothing")
+                self._have[file] = have
+                # It may be another one behind the same address, which has this part and none of those before.
+                known = sum(max(0, size) for each, size in self._have.items() if each[0] == application)
+                if int(answer.get("all", known)) < known:
+                    raise _Behind
 
     def _stop(self, application: str) -> None:
         note("the event log has reached its limit: Spark's history of this session will show what was until now")

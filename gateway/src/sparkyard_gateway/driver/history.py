@@ -57,9 +57,7 @@ class Shelf:
         folder = os.path.join(self._brought, application)
         os.makedirs(folder, exist_ok=True)
         with self._lock:
-            if self._used() + size > self._limit:
-                self._make_room(application)
-            if self._used() + size > self._limit:
+            if not self._make_room(application, size):
                 return False
         with open(os.path.join(folder, file), "wb") as target:
             while size > 0:
@@ -80,11 +78,17 @@ class Shelf:
             os.rename(brought, shown)
         return True
 
-    def _make_room(self, but: str) -> None:
-        """The log that was brought first gives way."""
-        others = [each for each in os.listdir(self.shown) if os.path.join(self.shown, each) != self._place(but)]
-        for each in sorted(others, key=lambda name: os.stat(os.path.join(self.shown, name)).st_mtime)[:1]:
-            shutil.rmtree(os.path.join(self.shown, each), ignore_errors=True)
+    def _make_room(self, application: str, size: int) -> bool:
+        """The logs that were brought first give way, and last of all what is shown of this one itself."""
+        own = os.path.basename(self._place(application))
+        shown = [
+            (name == own, os.stat(os.path.join(self.shown, name)).st_mtime, name) for name in os.listdir(self.shown)
+        ]
+        for _, _, name in sorted(shown):
+            if self._used() + size <= self._limit:
+                break
+            shutil.rmtree(os.path.join(self.shown, name), ignore_errors=True)
+        return self._used() + size <= self._limit
 
     def _place(self, application: str) -> str:
         return os.path.join(self.shown, f"eventlog_v2_{application}")
