@@ -13,6 +13,16 @@ FOLDER = Path(__file__).parents[2] / ".venv" / "quick-java"
 FLAGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
+_CONF = "conf: {"
+
+
+def in_pods(catalog: str) -> str:
+    """A catalog whose profiles' drivers and executors have these flags: an image's Java is the image's."""
+    assert _CONF in catalog
+    options = ", ".join(f'spark.{part}.extraJavaOptions: "{FLAGS}"' for part in ("driver", "executor"))
+    return catalog.replace(_CONF, f"{_CONF}{options}, ")
+
+
 def use() -> None:
     """Have whatever the tests start run on it, unless somebody has chosen a Java, or there is none."""
     java = shutil.which("java")
