@@ -58,4 +58,5 @@ def use() -> None:
 
 if __name__ == "__main__":
     use()
-    subprocess.run([sys.executable, str(DRIVER), "--make-class-archive", str(ARCHIVE)], check=True)
+    ARCHIVE.unlink(missing_ok=True)
+    subprocess.run([sys.executable, str(DRIVER), "--make-class-archive", str(ARCHIVE)], check=False)
