@@ -5,8 +5,10 @@ SHELL := /bin/bash
 VENV := .venv/bin
 PORT ?= 8000
 PYTEST := $(VENV)/pytest
-# Most of the tests' time is waiting, so three share two cores well; a file's tests stay together, for their fixtures.
-SIDE_BY_SIDE := -n 3 --dist loadfile
+# Four share two cores well, as some always wait; what stays together and what comes first is said in tests/conftest.py.
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
+# Two files of the cluster's tests at once: its drivers and hubs are on the same two cores.
+ON_CLUSTER := -n 2 --dist loadfile --timeout 900
 # `make test` tries what failed once more and names it (docs/decisions/0029-tried-once-more.md).
 ONCE_MORE := --durations 15 --reruns 1 --reruns-delay 2 -rfER
 
@@ -29,10 +31,13 @@ setup-test:
 
 test: setup-test ## Everything: lint, types, imports, unit, contract, the stories in a real browser, here and on a real Kubernetes
 	@$(MAKE) --no-print-directory lint types imports
-	$(PYTEST) $(SIDE_BY_SIDE) $(ONCE_MORE) tests/unit tests/contract
-	$(PYTEST) $(ONCE_MORE) tests/local
+	@# What the cluster needs is built with what the tests leave over, mostly while they wait; then it is there, or said why not.
+	@PYTHONPATH=tests setsid nice -n 19 $(VENV)/python -m support.cluster prepare </dev/null >.sparkyard/prepare.log 2>&1 & building=$$!; \
+	trap 'kill -- -$$building 2>/dev/null || true' EXIT; \
+	(set -x; $(PYTEST) $(SIDE_BY_SIDE) $(ONCE_MORE) tests/unit tests/contract tests/local); \
+	wait $$building || true
 	@PYTHONPATH=tests $(VENV)/python -m support.cluster prepare
-	$(PYTEST) $(ONCE_MORE) --timeout 900 tests/cluster
+	$(PYTEST) $(ON_CLUSTER) $(ONCE_MORE) tests/cluster
 
 check: setup-test ## The quick part of the tests: lint, types, imports, unit, contract
 	@$(MAKE) --no-print-directory lint types imports
@@ -69,7 +74,7 @@ images: setup-test ## Build the images on Debian's packages (IMAGES="hub spark-3
 
 cluster-test: setup-test ## The tests on that Kubernetes
 	@PYTHONPATH=tests $(VENV)/python -m support.cluster prepare
-	$(PYTEST) --timeout 900 tests/cluster
+	$(PYTEST) $(ON_CLUSTER) tests/cluster
 
 bench: setup-test ## Speed and memory, as ratios measured in one run
 	PYTHONPATH=tests $(VENV)/python -m load.bench

@@ -6,9 +6,11 @@ upstream_livy       a real Apache Livy 0.7.1 with a real spark-submit, one for a
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from support import quick_java
 from support import upstream_livy as livy
@@ -23,6 +25,27 @@ hypothesis.settings.load_profile("sparkyard")
 quick_java.use()
 
 ROOT = Path(__file__).parent.parent
+TOGETHER = ("tests/local/",)
+"""What shares something that is dear to start, beyond a file: a hub, a browser and the people who use them."""
+
+
+class ByFile(LoadFileScheduling):
+    """Tests side by side: those of a file one after the other in one process, and so what is in TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First what takes minutes in one piece, or it would be left for the end, with nothing to do beside it."""
+    minutes = {item.path for item in items if any(item.iter_markers("spark")) or any(item.iter_markers("browser"))}
+    items.sort(key=lambda item: (not item.nodeid.startswith(TOGETHER), item.path not in minutes))
 
 
 @pytest.fixture(scope="session")

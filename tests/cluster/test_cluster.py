@@ -210,6 +210,7 @@ def test_a_new_pod_is_held_from_its_first_moment(cluster: using.Cluster, namespa
     assert "hello" not in seen["log"]
 
 
+@pytest.mark.alone_on_cluster
 @pytest.mark.parametrize("program", ["kubelet", "kube-proxy", "watching", "scheduler"])
 def test_a_program_that_is_killed_comes_back(cluster: using.Cluster, namespace: str, program: str) -> None:
     if cluster.place is None:

@@ -462,6 +462,7 @@ def test_an_upgrade_keeps_servers_and_sessions(lab: Lab, place: Installation, da
     assert not go & now, "hub and gateways are new"
 
 
+@pytest.mark.alone_on_cluster
 def test_a_kubelet_that_is_away_for_a_while_ends_nothing(lab: Lab, place: Installation, dana: Tenant) -> None:
     cluster = place.cluster
     assert cluster.place is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from support import hub_stand_in
+from support import hub_stand_in, quick_java
 from support.cluster.using import Cluster
 from support.contract_backends import CATALOG, PEOPLE, admit_everybody, client_of
 from support.running_gateway import ROOT
@@ -44,7 +44,7 @@ def catalog(files: tuple[str, ...]) -> str:
     ):
         assert before in text
         text = text.replace(before, after)
-    return text
+    return quick_java.in_pods(text)
 
 
 @contextmanager

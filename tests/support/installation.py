@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from sparkyard_hub.standalone.people import DemonstrationUser
-from support import postgres, tls, z2jh_real
+from support import postgres, quick_java, tls, z2jh_real
 from support.chart import Z2JH, Chart, merged
 from support.cluster import binaries
 from support.cluster.lifecycle import addresses_of
@@ -153,7 +153,7 @@ def running(cluster: Cluster, folder: Path, catalog: Path) -> Iterator[Installat
         name = _new_database(database)
         url = f"postgresql://{postgres.USER}@{cluster.host}/{name}"
         _make_secrets(cluster, namespace, folder, provider, url)
-        text = catalog.read_text()
+        text = quick_java.in_pods(catalog.read_text())
         for team, place in teams.items():
             text = text.replace(team.upper(), place)
         found = Installation(cluster, chart, provider, port, namespace, teams, text, database, name, _authority(folder))

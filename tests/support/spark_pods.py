@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from support import hub_stand_in
+from support import hub_stand_in, quick_java
 from support.chart import Chart
 from support.cluster import binaries
 from support.cluster.using import Cluster
@@ -263,7 +263,8 @@ def prepared(cluster: Cluster, folder: Path, files: tuple[str, ...] = ()) -> Ite
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     with cluster.namespace() as hub_namespace, cluster.namespace(**restricted) as namespace:
         catalog = folder / "catalog.yaml"
-        catalog.write_text(CATALOG.replace("NAMESPACE", namespace).replace("FILES", json.dumps(files)))
+        text = CATALOG.replace("NAMESPACE", namespace).replace("FILES", json.dumps(files))
+        catalog.write_text(quick_java.in_pods(text))
         apply_chart(cluster, folder, hub_namespace, [namespace], catalog.read_text())
         kubeconfig = kubeconfig_of(cluster, folder, hub_namespace, "gateway")
         try:

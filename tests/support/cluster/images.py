@@ -201,8 +201,13 @@ def load(place: Place, image: Image) -> None:
     """Have the image in the cluster, as its files are now."""
     name = built(image)
     mark = place.folder / "containerd" / f"loaded-{image.short}"
-    if mark.exists() and mark.read_text() == name:
-        return
+    with alone_on_machine(mark.with_suffix(".lock")):
+        if not mark.exists() or mark.read_text() != name:
+            _load(place, image, name)
+            mark.write_text(name)
+
+
+def _load(place: Place, image: Image, name: str) -> None:
     with Step(f"loading {image.name} into the cluster {place.name}") as step:
         archive = place.folder / f"{image.short}.tar"
         archive.unlink(missing_ok=True)
@@ -213,7 +218,6 @@ def load(place: Place, image: Image) -> None:
         archives.load(place, archive)
         archive.unlink()
         archives.remove_replaced(place, STORE)
-    mark.write_text(name)
 
 
 def build_and_load(place: Place, names: Iterable[str], *, is_up: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import secrets
@@ -140,10 +141,42 @@ def running() -> Iterator[Cluster]:
         yield Cluster(Path(os.environ["KUBECONFIG"]), os.environ.get("SPARKYARD_CLUSTER_HOST", ""))
         return
     place = Place(name_of())
-    was_up = lifecycle.is_ready(place)
-    lifecycle.up(place)
-    try:
+    with shared(place):
         yield Cluster(place.kubeconfig, lifecycle.addresses_of(place).host, place)
-    finally:
-        if not was_up:
-            lifecycle.down(place)
+
+
+@contextlib.contextmanager
+def shared(place: Place) -> Iterator[None]:
+    """A cluster that is up for all who use it at once; if it was up before the first of them, it is after the last."""
+    place.folder.parent.mkdir(parents=True, exist_ok=True)
+    ours = place.folder.parent / f"{place.name}.ours"
+    with (place.folder.parent / f"{place.name}.users").open("w") as users:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The first of them: what a killed run has left is the same as what was up.
+            ours.unlink(missing_ok=True)
+            if not lifecycle.is_ready(place):
+                ours.touch()
+        fcntl.flock(users, fcntl.LOCK_SH)
+        lifecycle.up(place)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(BlockingIOError):
+                # Whoever comes after this waits above until it is down, and starts it anew.
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if ours.exists():
+                    lifecycle.down(place)
+                    ours.unlink()
+
+
+@contextlib.contextmanager
+def turn(place: Place, *, alone: bool) -> Iterator[None]:
+    """A test's turn on a cluster that others use too, or its turn alone: for one that takes the cluster's node away."""
+    folder = place.folder.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{place.name}.turn").open("w") as turn, (folder / f"{place.name}.next").open("w") as next_:
+        fcntl.flock(next_, fcntl.LOCK_EX)  # who waits to be alone is not passed by
+        fcntl.flock(turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(next_, fcntl.LOCK_UN)
+        yield

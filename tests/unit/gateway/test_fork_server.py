@@ -13,10 +13,10 @@ from support.fork_server import Forked
 
 @pytest.fixture
 def forked(tmp_path):
-    """Runs a module with arguments, forked; what it says is in `log`."""
+    """Runs a module with arguments, forked; what it says is in a file of its name."""
 
     def start(module: str, *arguments: str, **environment: str) -> Forked:
-        with (tmp_path / "log").open("ab") as log:
+        with (tmp_path / f"{module}.log").open("ab") as log:
             return fork_server.server().start(
                 module, list(arguments), tmp_path, log.fileno(), {**os.environ, **environment}
             )
@@ -31,7 +31,7 @@ def test_it_says_what_the_command_says_and_ends_as_it_does(forked, tmp_path, arg
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert forked("sparkyard_gateway.command", *arguments).wait(60) == command.returncode
-    assert (tmp_path / "log").read_text() == command.stdout
+    assert (tmp_path / "sparkyard_gateway.command.log").read_text() == command.stdout
 
 
 def test_it_has_its_own_environment_and_folder_and_nothing_of_its_siblings(forked, tmp_path):
@@ -47,7 +47,7 @@ def test_it_has_its_own_environment_and_folder_and_nothing_of_its_siblings(forke
         waiting.kill()
     assert waiting.wait(60) == -signal.SIGKILL
     assert waiting.poll() == -signal.SIGKILL
-    first, second = (tmp_path / "log").read_text().splitlines()[:2]
+    first, second = (tmp_path / "seen.log").read_text().splitlines()
     assert first == f"{tmp_path} 2 None 1"
     assert "socket" not in second
 
