@@ -4,9 +4,11 @@ Everything is generated from the application's own OpenAPI document, so a new ro
 gateway is a real one on loopback, its drivers are simulated, and the inputs are the same in every run.
 """
 
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -27,6 +29,8 @@ EXAMPLES = 15
 SESSIONS_AT_ONCE = 6
 ENDS_IT = ("DELETE /sessions/{session}", "POST /sessions/{session}/stop")
 """Asked of sessions of their own, so that the others find theirs alive."""
+STREAMS = ("/events", "/log/text")
+"""Asked of a session that has ended: of one that lives they tell for as long as it does."""
 checks.load_all_checks()
 CHECKS = [
     checks.CHECKS.get_one(name)
@@ -43,7 +47,7 @@ CHECKS = [
 ]
 
 
-def document() -> dict[str, object]:
+def document() -> dict[str, Any]:
     app = FastAPI(title="Sparkyard gateway", version="1")
     for router in ROUTERS:
         app.include_router(router)
@@ -67,6 +71,7 @@ class Target:
 
     client: httpx.Client
     session: int
+    ended: int
     asked: int = 0
 
     def reference(self, generated: str, operation: str) -> str:
@@ -77,7 +82,7 @@ class Target:
         if operation in ENDS_IT:
             made = self.client.post("/sessions", json={"kind": "pyspark"})
             return str(made.json()["id"]) if made.status_code == 201 else generated
-        return str(self.session)
+        return str(self.ended if operation.endswith(STREAMS) else self.session)
 
 
 @pytest.fixture(scope="module")
@@ -86,21 +91,18 @@ def target(tmp_path_factory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("openapi")
     with contract_backends.running(BACKENDS[0], folder, *options, simulated=True) as people:
         alice = people["alice"]
-        session = alice.post("/sessions", json={"kind": "pyspark"}).json()["id"]
+        ended, session = [alice.post("/sessions", json={"kind": "pyspark"}).json()["id"] for _ in range(2)]
+        alice.post(f"/sessions/{ended}/stop")
         for code in ("40 + 2", "1/0"):
             answer = alice.post(f"/sessions/{session}/statements", params={"wait": 60}, json={"code": code})
             assert answer.json()["state"] == "available"
-        yield Target(alice, session)
+        yield Target(alice, session, ended)
         # It is as good as before.
         answer = alice.post(f"/sessions/{session}/statements", params={"wait": 60}, json={"code": "40 + 2"})
         assert answer.json()["output"]["data"]["text/plain"] == "42"
 
 
-@api.parametrize()
-@settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
-def test_every_answer_is_described_and_none_is_a_5xx(case, target):
+def check(case: schemathesis.Case, target: Target) -> None:
     if "session" in (case.path_parameters or {}):
         case.path_parameters["session"] = target.reference(case.path_parameters["session"], case.operation.label)
     if case.query and "wait" in case.query:
@@ -111,6 +113,26 @@ def test_every_answer_is_described_and_none_is_a_5xx(case, target):
     token = target.client.headers["Authorization"]
     answer = case.call(base_url=str(target.client.base_url), headers={"Authorization": token}, timeout=120)
     case.validate_response(answer, checks=checked)
+
+
+def checking(method: str, path: str) -> Callable[..., None]:
+    """The test of one operation."""
+
+    @api.include(method=method, path=path).parametrize()
+    @settings(
+        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    def test(case: schemathesis.Case, target: Target) -> None:
+        check(case, target)
+
+    return test
+
+
+# Each with a name of its own: of several by one name, those who run tests side by side would run one.
+for _path, _operations in DOCUMENT["paths"].items():
+    for _method in _operations:
+        _name = re.sub(r"\W+", "_", f"test_{_method}_{_path}").rstrip("_")
+        globals()[_name] = checking(_method.upper(), _path)
 
 
 def test_the_reference_for_people_is_the_same():
