@@ -21,10 +21,12 @@ pytestmark = pytest.mark.spark
 AIRFLOW = ROOT / ".venv" / "clients" / "airflow" / "bin" / "python"
 COUNT = """\
 import sys
+import time
 from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.getOrCreate()
 print("count", spark.range(int(sys.argv[1])).count(), spark.sparkContext.appName)
+time.sleep(1)  # only an application that is there to be asked is known by its id
 spark.stop()
 """
 FAILS = """\

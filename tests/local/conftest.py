@@ -4,6 +4,9 @@ stack         a whole running Sparkyard: provider, hub with Traefik, gateway; on
 browser       a real Chromium, one for all stories
 visitor       a page without cookies
 dana, ana, lee, ada, noor   the demonstration users: data scientist, analyst, lead, admin, in no group
+
+They end with the last story, not with the run: other tests follow in the same process, and Playwright's loop is in the
+way of every other.
 """
 
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from support.hub_session import HubSession
 from support.standalone import Standalone, User, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[Standalone]:
     with running() as found:
         yield found
@@ -32,7 +35,7 @@ def nothing_is_left_running(stack: Standalone) -> Iterator[None]:
             session.stop_server()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found
@@ -45,21 +48,21 @@ def visitor(browser: Browser) -> Iterator[Page]:
     page.context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dana(stack: Standalone) -> User:
     return stack.user("dana")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ana(stack: Standalone) -> User:
     return stack.user("ana")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ada(stack: Standalone) -> User:
     return stack.user("ada")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def noor(stack: Standalone) -> User:
     return stack.user("noor")

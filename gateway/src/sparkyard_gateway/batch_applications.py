@@ -12,6 +12,8 @@ from sparkyard_gateway.times import now_ms
 
 LOOK_SECONDS = (0.3, 10.0)
 """How often a batch is asked for its Spark application: at first, and in the end."""
+LOOK_SHARE = 0.05
+"""In between, as a share of how long it was asked already: many a batch is done soon after it has one."""
 
 
 Carried = Callable[[LiveBatch], Awaitable[Application | None]]
@@ -25,16 +27,17 @@ async def nothing_carried(_batch: LiveBatch) -> Application | None:
 
 async def look_for_application(batch: LiveBatch, backend: BatchBackend, store: BatchStore) -> None:
     """Ask until there is one, or the attempt is over."""
-    pause, longest = LOOK_SECONDS
-    handle = batch.handle
+    shortest, longest = LOOK_SECONDS
+    handle, loop = batch.handle, asyncio.get_running_loop()
+    began = loop.time()
     while handle is not None and batch.handle is handle and not batch.ended.is_set():
         found = await backend.application(batch.attempt, handle)
         if found is not None:
             note(batch, found, store)
             return
         with contextlib.suppress(TimeoutError):
+            pause = min(max(shortest, LOOK_SHARE * (loop.time() - began)), longest)
             await asyncio.wait_for(batch.ended.wait(), pause)
-        pause = min(pause * 1.2, longest)
 
 
 async def look_at_last(batch: LiveBatch, backend: BatchBackend, carried: Carried, store: BatchStore) -> None:

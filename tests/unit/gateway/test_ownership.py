@@ -45,6 +45,7 @@ ROUTES = {
     ("GET", "/metrics"): For.ANYBODY,
     ("GET", "/metrics/ping"): For.ANYBODY,
     ("GET", "/oauth_callback"): For.ANYBODY,
+    ("GET", "/proxy-errors/{status}"): For.ANYBODY,
     ("OPTIONS", "/spark-ui/{session}/~{text}/{path:path}"): For.ANYBODY,
     ("OPTIONS", "/spark-ui/batches/{session}/~{text}/{path:path}"): For.ANYBODY,
     ("GET", "/sessions"): For.CALLER,

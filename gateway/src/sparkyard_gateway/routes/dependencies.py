@@ -171,7 +171,8 @@ def described(model: type[BaseModel]) -> dict[str, Any]:
 
 def malformed(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a body, in Livy's words where it has some."""
-    problem = error.errors(include_url=False, include_context=True)[0]
+    problems = error.errors(include_url=False, include_context=True)
+    problem = next((each for each in problems if each["type"] == "value_error"), problems[0])
     field = ".".join(str(part) for part in problem["loc"])
     kind = problem["type"]
     if kind == "extra_forbidden":
