@@ -118,7 +118,7 @@ def test_two_releases_of_one_name_share_nothing_of_the_whole_clusters(chart: Cha
         return {f"{it['kind']}/{it['metadata']['name']}" for it in objects if it["kind"] in kinds}
 
     one, other = of_cluster("one"), of_cluster("other")
-    assert len(one) == len(other) == 6
+    assert len(one) == len(other) == 8
     assert not one & other
 
 

@@ -90,7 +90,7 @@ def test_a_running_executor_is_listed_with_its_log(spark, session):
     assert (found["number"], found["pod"], found["uid"]) == ("1", pod["metadata"]["name"], pod["metadata"]["uid"])
     assert (found["state"], found["node"], found["log"]) == ("running", "node-1", "growing")
     assert found["memory"] == 896 << 20
-    assert "hello of the executor" in log(spark, session, "1")
+    until(lambda: "hello of the executor" in log(spark, session, "1"), pause=0.5)
     searched = spark.ask("GET", f"/sessions/{session}/executors/{found['uid']}/log?search=OF+THE+EXECUTOR&from=0")
     assert searched["log"] == ["hello of the executor"]
     text = httpx.get(f"{spark.url}/sessions/{session}/executors/1/log/text", headers=ANN, timeout=60)

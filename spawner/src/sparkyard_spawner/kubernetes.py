@@ -121,7 +121,8 @@ class KubernetesSpawner(CatalogSpawnerMixin, KubeSpawner):  # type: ignore[misc]
         return self._start_future
 
     async def _explained_start(self) -> str:
-        had_home = self._pvc_exists
+        # Asked for anew, which KubeSpawner does once: an administrator may have deleted it since.
+        had_home, self._pvc_exists = self._pvc_exists, False
         starting = asyncio.ensure_future(self._start())
         watching = asyncio.ensure_future(self._watch())
         try:
