@@ -43,6 +43,8 @@ _LOG_SECONDS: Final = 10.0
 class KubernetesSpawner(CatalogSpawnerMixin, KubeSpawner):  # type: ignore[misc]
     """Starts a pod with what the catalog grants, and says why where none comes up."""
 
+    _pvc_exists: bool  # KubeSpawner's: whether it has asked for a home
+
     home_path = Unicode("/home/jovyan", help="Where a person's home is mounted, in every notebook image.").tag(
         config=True
     )
@@ -121,8 +123,9 @@ class KubernetesSpawner(CatalogSpawnerMixin, KubeSpawner):  # type: ignore[misc]
         return self._start_future
 
     async def _explained_start(self) -> str:
+        had_home = self._pvc_exists
         # Asked for anew, which KubeSpawner does once: an administrator may have deleted it since.
-        had_home, self._pvc_exists = self._pvc_exists, False
+        self._pvc_exists = False
         starting = asyncio.ensure_future(self._start())
         watching = asyncio.ensure_future(self._watch())
         try:
