@@ -135,7 +135,8 @@ def forget(place: Place) -> None:
     """Down, and its images and logs too."""
     down(place)
     shutil.rmtree(place.folder, ignore_errors=True)
-    (place.folder.parent / f"{place.name}.lock").unlink(missing_ok=True)
+    for what in ("lock", "users", "turn", "next"):
+        (place.folder.parent / f"{place.name}.{what}").unlink(missing_ok=True)
 
 
 # Starting --------------------------------------------------------------------------------------------------------
