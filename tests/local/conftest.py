@@ -11,6 +11,7 @@ way of every other.
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -27,12 +28,17 @@ def stack() -> Iterator[Standalone]:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left_running(stack: Standalone) -> Iterator[None]:
-    """Each module's stories begin with nobody's server running."""
+    """Each module's stories begin with nobody's server or session running: a story that failed may have left one."""
     yield
     for name in ("dana", "ana", "ada"):
         user = stack.user(name)
         with HubSession(stack.address, user.name, user.password) as session:
             session.stop_server()
+            headers = {"Authorization": f"token {session.token()}"}
+        with httpx.Client(base_url=stack.gateway, headers=headers, timeout=60) as gateway:
+            for left in gateway.get("/sessions").json()["sessions"]:
+                if left["owner"] == name:
+                    gateway.delete(f"/sessions/{left['id']}")
 
 
 @pytest.fixture(scope="package")
