@@ -95,7 +95,7 @@ class EventIntake:
         batch = self._batches.live.get(number) or self._removed(number)
         if batch is None or token is None or batch.ended.is_set():
             raise Unauthenticated("No driver of a batch here has this token.")
-        wanted = self._tokens.of(batch.id, f"{batch.id}-{batch.created_at}", batch.attempt)
+        wanted = self._tokens.of(batch.id, batch.key, batch.attempt)
         if not hmac.compare_digest(wanted, token):
             raise Unauthenticated("No driver of a batch here has this token.")
         return place_of(batch.id, batch=True), batch.owner

@@ -47,6 +47,11 @@ class LiveBatch:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     changed: Signal = field(default_factory=Signal)
 
+    @property
+    def key(self) -> str:
+        """By what others know it: no other batch has it, also where a database was put back."""
+        return f"{self.id}-{self.created_at}"
+
     @classmethod
     def new(cls, number: int, attempt: int, new: NewBatch) -> "LiveBatch":
         """One that was just written down."""

@@ -102,7 +102,7 @@ def batch_order(batch: LiveBatch, settings: Settings) -> BatchOrder:
     return BatchOrder(
         attempt=batch.attempt,
         batch=batch.id,
-        key=f"{batch.id}-{batch.created_at}",
+        key=batch.key,
         owner=batch.owner,
         app_name=batch.name or f"sparkyard-batch-{batch.id}",
         conf=spec["conf"],

@@ -53,11 +53,13 @@ Position = Annotated[
 Words = list[StrictStr]
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
+    """What travels, its keys in camel case."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-class _Request(_Wire):
+class _Request(Wire):
     model_config = ConfigDict(extra="forbid", populate_by_name=False, hide_input_in_errors=True)
 
 
@@ -92,7 +94,7 @@ class SessionRequest(SparkRequest):
     )
 
 
-class AppInfo(_Wire):
+class AppInfo(Wire):
     """Where more is to be seen."""
 
     driver_log_url: str | None = None
@@ -100,7 +102,7 @@ class AppInfo(_Wire):
     executor_log_urls: dict[str, str] | None = None
 
 
-class SessionAnswer(_Wire):
+class SessionAnswer(Wire):
     """A session: Livy's 23 fields, then ours."""
 
     id: int
@@ -137,7 +139,7 @@ class SessionAnswer(_Wire):
     created: int = Field(description="Addition: when it was asked for, ms.")
 
 
-class SessionsAnswer(_Wire):
+class SessionsAnswer(Wire):
     """A page of sessions."""
 
     from_: int = Field(alias="from")
@@ -145,7 +147,7 @@ class SessionsAnswer(_Wire):
     sessions: list[SessionAnswer]
 
 
-class StateAnswer(_Wire):
+class StateAnswer(Wire):
     """A session's state alone."""
 
     id: int
@@ -160,7 +162,7 @@ class BatchRequest(SparkRequest):
     args: list[Text] | None = None
 
 
-class BatchAnswer(_Wire):
+class BatchAnswer(Wire):
     """A batch: Livy's 9 fields, then ours."""
 
     id: int
@@ -183,7 +185,7 @@ class BatchAnswer(_Wire):
     ended: int | None = Field(description="Addition: when it was over, ms.")
 
 
-class BatchesAnswer(_Wire):
+class BatchesAnswer(Wire):
     """A page of batches, under the key that Livy gives them."""
 
     from_: int = Field(alias="from")
@@ -191,14 +193,14 @@ class BatchesAnswer(_Wire):
     sessions: list[BatchAnswer]
 
 
-class BatchStateAnswer(_Wire):
+class BatchStateAnswer(Wire):
     """A batch's state alone."""
 
     id: int
     state: BatchState
 
 
-class LogAnswer(_Wire):
+class LogAnswer(Wire):
     """A page of a driver's log."""
 
     id: int
@@ -213,7 +215,7 @@ class LogMatches(LogAnswer):
     numbers: list[int] = Field(description="Where each stands in the log, as `from` counts without a search.")
 
 
-class CauseAnswer(_Wire):
+class CauseAnswer(Wire):
     """One exception of a chain."""
 
     language: Literal["python", "java"]
@@ -223,7 +225,7 @@ class CauseAnswer(_Wire):
     where: str | None = Field(description="The place that raised it, of the person's own code if any is.")
 
 
-class FailureAnswer(_Wire):
+class FailureAnswer(Wire):
     """The last exception of a text."""
 
     causes: list[CauseAnswer] = Field(description="Root cause first.")
@@ -232,13 +234,13 @@ class FailureAnswer(_Wire):
     lines: list[str]
 
 
-class ExceptionAnswer(_Wire):
+class ExceptionAnswer(Wire):
     """The exception in a log or of a statement, if there is one."""
 
     exception: FailureAnswer | None
 
 
-class EventAnswer(_Wire):
+class EventAnswer(Wire):
     """Something that happened to a session."""
 
     at: int
@@ -256,13 +258,13 @@ class RecordAnswer(SessionAnswer):
     exception: FailureAnswer | None = Field(description="The last exception in its log.")
 
 
-class RecordsAnswer(_Wire):
+class RecordsAnswer(Wire):
     """Sessions that Livy's routes no longer know, the latest first."""
 
     records: list[SessionAnswer]
 
 
-class Message(_Wire):
+class Message(Wire):
     """A word about what was done, or an error."""
 
     msg: str
@@ -284,7 +286,7 @@ class StatementRequest(_Request):
     msg_type: StrictStr | None = Field(None, alias="msg_type", description="Known to Livy, of no effect.")
 
 
-class Stage(_Wire):
+class Stage(Wire):
     """How far a stage of Spark's is."""
 
     id: int
@@ -295,7 +297,7 @@ class Stage(_Wire):
     failed: int = 0
 
 
-class Stream(_Wire):
+class Stream(Wire):
     """A piece of what a statement has printed so far; offsets count characters."""
 
     from_: int = Field(alias="from")
@@ -303,7 +305,7 @@ class Stream(_Wire):
     text: str
 
 
-class StatementAnswer(_Wire):
+class StatementAnswer(Wire):
     """A statement: Livy's fields, then ours."""
 
     id: int
@@ -320,7 +322,7 @@ class StatementAnswer(_Wire):
     stages: list[Stage] = Field(description="Addition: the stages it runs now.")
 
 
-class StatementsAnswer(_Wire):
+class StatementsAnswer(Wire):
     """A page of statements."""
 
     total_statements: int = Field(alias="total_statements")
@@ -328,7 +330,7 @@ class StatementsAnswer(_Wire):
     truncated: str | None = Field(description="Addition: a sentence where the page ends sooner than was asked.")
 
 
-class OutputAnswer(_Wire):
+class OutputAnswer(Wire):
     """A piece of an output that was too long for its statement's answer. Addition; places count bytes of UTF-8."""
 
     id: int
@@ -347,7 +349,7 @@ class CompletionRequest(_Request):
     cursor: Position | None = None
 
 
-class CompletionAnswer(_Wire):
+class CompletionAnswer(Wire):
     """What could stand at the cursor."""
 
     candidates: list[str]
@@ -356,7 +358,7 @@ class CompletionAnswer(_Wire):
     matches: list[dict[str, Any]] = Field(default_factory=list, description="Addition: candidates with their types.")
 
 
-class VersionAnswer(_Wire):
+class VersionAnswer(Wire):
     """Which Livy this is like, and what it is."""
 
     url: str
@@ -368,7 +370,7 @@ class VersionAnswer(_Wire):
     gateway: str
 
 
-class HealthAnswer(_Wire):
+class HealthAnswer(Wire):
     """Whether the gateway can do its work, part by part."""
 
     status: Literal["ok", "degraded", "unavailable"]

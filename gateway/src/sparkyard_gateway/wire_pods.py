@@ -1,17 +1,13 @@
 """What travels over HTTP about the pods of a session or batch."""
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from sparkyard_gateway.backends.executors import Executor, Kept, State
 from sparkyard_gateway.backends.pod_events import PodEvent
+from sparkyard_gateway.wire import Wire
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class ExecutorAnswer(_Wire):
+class ExecutorAnswer(Wire):
     """An executor. Times are milliseconds since the epoch."""
 
     uid: str = Field(description="Its pod's uid, by which its log is found.")
@@ -31,7 +27,7 @@ class ExecutorAnswer(_Wire):
     )
 
 
-class ExecutorsAnswer(_Wire):
+class ExecutorsAnswer(Wire):
     """A page of a session's or batch's executors, the newest first."""
 
     id: int
@@ -40,7 +36,7 @@ class ExecutorsAnswer(_Wire):
     executors: list[ExecutorAnswer]
 
 
-class PodEventAnswer(_Wire):
+class PodEventAnswer(Wire):
     """What happened to a pod, as Kubernetes tells it. Times are milliseconds since the epoch."""
 
     first: int
@@ -54,7 +50,7 @@ class PodEventAnswer(_Wire):
     words: str = Field(description="The same in plain words.")
 
 
-class PodEventsAnswer(_Wire):
+class PodEventsAnswer(Wire):
     """What happened to the pods of a session or batch, in the order of the last times."""
 
     id: int

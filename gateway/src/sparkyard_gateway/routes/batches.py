@@ -6,7 +6,16 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from sparkyard_gateway.live_batch import LiveBatch
 from sparkyard_gateway.rendering import LOG_LINES, batch_answer
-from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedBatch, Wait, body, described, integer
+from sparkyard_gateway.routes.dependencies import (
+    ACaller,
+    AGateway,
+    OwnedBatch,
+    Wait,
+    answered,
+    body,
+    described,
+    integer,
+)
 from sparkyard_gateway.routes.sessions import DEFAULT_PAGE, Key
 from sparkyard_gateway.states import BatchState
 from sparkyard_gateway.wire import (
@@ -20,10 +29,6 @@ from sparkyard_gateway.wire import (
 )
 
 router = APIRouter(tags=["batches"])
-
-
-def _json(answer: BatchAnswer | BatchesAnswer | BatchStateAnswer | LogAnswer | Message, status: int = 200) -> Response:
-    return Response(answer.model_dump_json(by_alias=True), status, media_type="application/json")
 
 
 def _answer(gateway: AGateway, batch: LiveBatch) -> BatchAnswer:
@@ -41,7 +46,7 @@ async def list_batches(
     """The caller's batches; with a token that oversees, a lead's team's, an admin's all."""
     visible = gateway.batches.visible(caller)
     page = visible[max(0, first) : max(0, first) + max(0, size)]
-    return _json(BatchesAnswer(from_=first, total=len(visible), sessions=[_answer(gateway, each) for each in page]))
+    return answered(BatchesAnswer(from_=first, total=len(visible), sessions=[_answer(gateway, each) for each in page]))
 
 
 @router.post(
@@ -65,9 +70,9 @@ async def create_batch(
     """Run a file. It is answered at once, in state `starting`."""
     if validate:
         await gateway.batches.judge(caller, wish)
-        return _json(Message(msg="would be granted"))
+        return answered(Message(msg="would be granted"))
     batch = await gateway.batches.create(caller, wish, key)
-    response = _json(_answer(gateway, batch), 201)
+    response = answered(_answer(gateway, batch), 201)
     response.headers["Location"] = f"{request.scope['root_path']}/batches/{batch.id}"
     return response
 
@@ -82,13 +87,13 @@ async def get_batch(
     """A batch; with `wait`, as soon as its state is another than the caller's."""
     known = state or batch.state
     await batch.changed.wait_until(lambda: batch.state is not known, wait)
-    return _json(_answer(gateway, batch))
+    return answered(_answer(gateway, batch))
 
 
 @router.get("/batches/{batch}/state", response_model=BatchStateAnswer)
 async def get_batch_state(batch: OwnedBatch) -> Response:
     """A batch's state alone."""
-    return _json(BatchStateAnswer(id=batch.id, state=batch.state))
+    return answered(BatchStateAnswer(id=batch.id, state=batch.state))
 
 
 @router.get("/batches/{batch}/log", response_model=LogAnswer)
@@ -100,11 +105,11 @@ async def get_batch_log(
 ) -> Response:
     """A page of the batch's log. A negative `from` is the tail, a negative `size` all."""
     begin, total, lines = await gateway.batches.log_page(batch, first, size)
-    return _json(LogAnswer(id=batch.id, from_=begin, total=total, log=lines))
+    return answered(LogAnswer(id=batch.id, from_=begin, total=total, log=lines))
 
 
 @router.delete("/batches/{batch}", response_model=Message)
 async def delete_batch(gateway: AGateway, batch: OwnedBatch) -> Response:
     """End a batch and show it no more."""
     await gateway.batches.delete(batch)
-    return _json(Message(msg="deleted"))
+    return answered(Message(msg="deleted"))

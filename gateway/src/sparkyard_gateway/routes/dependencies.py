@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar, cast
 
 import structlog
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ValidationError, WithJsonSchema
 
 from sparkyard_gateway.auth import Caller
-from sparkyard_gateway.config import Settings
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.errors import BadNumber, BodyTooLarge, BodyTooSlow, MalformedBody, UnacceptableVersion
 from sparkyard_gateway.live import LiveSession
@@ -131,8 +130,8 @@ Wait = Annotated[float, Depends(wait_seconds)]
 M = TypeVar("M", bound=BaseModel)
 
 
-async def _received(request: Request, settings: Settings) -> bytearray:
-    limit, seconds = settings.max_body_bytes, settings.body_seconds
+async def body_bytes(request: Request, limit: int, seconds: float) -> bytes:
+    """A request's body, in bounds. Raises BodyTooLarge and BodyTooSlow."""
     received = bytearray()
     try:
         async with asyncio.timeout(seconds):
@@ -142,7 +141,7 @@ async def _received(request: Request, settings: Settings) -> bytearray:
                     raise BodyTooLarge(f"The request's body is larger than {limit} bytes.")
     except TimeoutError:
         raise BodyTooSlow(f"The request's body did not arrive within {seconds:g} s.") from None
-    return received
+    return bytes(received)
 
 
 def body(model: type[M]) -> Callable[[Request, Caller], Awaitable[M]]:
@@ -150,17 +149,23 @@ def body(model: type[M]) -> Callable[[Request, Caller], Awaitable[M]]:
 
     async def read(request: Request, _caller: ACaller) -> M:
         # The caller is known first: nobody else's bytes are kept.
-        received = await _received(request, gateway_of(request).settings)
+        settings = gateway_of(request).settings
+        received = await body_bytes(request, settings.max_body_bytes, settings.body_seconds)
         if not received.strip():
             raise MalformedBody("No content to map due to end-of-input")
         try:
-            return model.model_validate_json(bytes(received))
+            return model.model_validate_json(received)
         except ValidationError as error:
             raise MalformedBody(malformed(error, model)) from None
         except RecursionError:
             raise MalformedBody("The body is nested too deeply") from None
 
     return read
+
+
+def answered(answer: BaseModel, status: int = 200) -> Response:
+    """What a route tells, by the names that travel."""
+    return Response(answer.model_dump_json(by_alias=True), status, media_type="application/json")
 
 
 def described(model: type[BaseModel]) -> dict[str, Any]:

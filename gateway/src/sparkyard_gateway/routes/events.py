@@ -3,17 +3,16 @@
 Not under the hub's path: browsers have no business here.
 """
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from sparkyard_gateway.auth import token_in
-from sparkyard_gateway.errors import BodyTooLarge, BodyTooSlow, NoSuchRoute
+from sparkyard_gateway.errors import NoSuchRoute
 from sparkyard_gateway.event_intake import LARGEST_PIECE, EventIntake
 from sparkyard_gateway.ownership import LARGEST_ID
-from sparkyard_gateway.routes.dependencies import AGateway
+from sparkyard_gateway.routes.dependencies import AGateway, body_bytes
 
 router = APIRouter(include_in_schema=False)
 
@@ -84,19 +83,6 @@ async def _taken(
 ) -> Response:
     place, owner = whose
     async with intake.turn(owner):
-        data = await _piece(request)
+        data = await body_bytes(request, LARGEST_PIECE, PIECE_SECONDS)
         goes_on, told = await intake.take(place, owner, application, file, at, data)
     return JSONResponse(told, 200 if goes_on else OUT_OF_PLACE)
-
-
-async def _piece(request: Request) -> bytes:
-    received = bytearray()
-    try:
-        async with asyncio.timeout(PIECE_SECONDS):
-            async for chunk in request.stream():
-                received += chunk
-                if len(received) > LARGEST_PIECE:
-                    raise BodyTooLarge(f"A piece of an event log has no more than {LARGEST_PIECE} bytes.")
-    except TimeoutError:
-        raise BodyTooSlow(f"The piece did not arrive within {PIECE_SECONDS:g} s.") from None
-    return bytes(received)

@@ -6,14 +6,13 @@ no executors of their own, and the lists are empty.
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from sparkyard_gateway.backends.executors import Executor
 from sparkyard_gateway.backends.pod_book import PodBook
 from sparkyard_gateway.context import Gateway
-from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedBatch, integer
-from sparkyard_gateway.routes.records import KeptSession, by_header, first_position, log_events, log_text
+from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedBatch, answered, integer
+from sparkyard_gateway.routes.records import Begin, KeptSession, by_header, first_position, log_events, log_text
 from sparkyard_gateway.routes.sessions import DEFAULT_PAGE, LARGEST_PAGE, Search, log_answer
 from sparkyard_gateway.session_pods import ExecutorLog, Subject
 from sparkyard_gateway.wire import LogAnswer, LogMatches
@@ -27,9 +26,6 @@ Size = Annotated[int, integer("size", DEFAULT_PAGE, "How many at most, up to 1,0
 FirstLine = Annotated[int, integer("from", -1, "Where the page begins; negative: at the end.")]
 Lines = Annotated[int, integer("size", DEFAULT_PAGE, "How many lines at most; negative: all.")]
 Follow = Annotated[bool, Query(description="Go on with what is added, until the executor has ended.")]
-Tail = Annotated[int | None, Query(ge=0, description="Begin so many bytes before the end.")]
-Position = Annotated[int | None, Query(alias="from", ge=0, description="Begin at this byte.")]
-Last = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 
 async def log_of_session(gateway: AGateway, session: KeptSession, executor: Reference) -> ExecutorLog:
@@ -46,10 +42,6 @@ OfSession = Annotated[ExecutorLog, Depends(log_of_session)]
 OfBatch = Annotated[ExecutorLog, Depends(log_of_batch)]
 
 
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
-
-
 def newest_first(book: PodBook | None) -> list[Executor]:
     """All executors that are known."""
     return sorted(book.executors.values() if book else (), key=lambda each: each.created, reverse=True)
@@ -60,12 +52,12 @@ async def _executors(gateway: Gateway, subject: Subject, first: int, size: int) 
     begin = max(0, first)
     page = found[begin : begin + min(max(0, size), LARGEST_PAGE)]
     answers = [executor_answer(each) for each in page]
-    return _json(ExecutorsAnswer(id=subject.id, from_=begin, total=len(found), executors=answers))
+    return answered(ExecutorsAnswer(id=subject.id, from_=begin, total=len(found), executors=answers))
 
 
 async def _events(gateway: Gateway, subject: Subject) -> Response:
     book = await gateway.pods.book(subject)
-    return _json(PodEventsAnswer(id=subject.id, events=[event_answer(each) for each in book.events] if book else []))
+    return answered(PodEventsAnswer(id=subject.id, events=[event_answer(each) for each in book.events] if book else []))
 
 
 # Of a session
@@ -88,7 +80,7 @@ async def get_executor_log(
     gateway: AGateway, log: OfSession, first: FirstLine, size: Lines, search: Search = None
 ) -> Response:
     """A page of an executor's log, as of a driver's; `id` is the session's."""
-    return _json(await log_answer(gateway, log, first, size, search))
+    return answered(await log_answer(gateway, log, first, size, search))
 
 
 @router.get("/sessions/{session}/executors/{executor}/log/text", response_class=Response)
@@ -105,13 +97,11 @@ async def get_executor_log_events(
     caller: ACaller,
     gateway: AGateway,
     log: OfSession,
-    tail: Tail = None,
-    position: Position = None,
-    last: Last = None,
+    begin: Begin,
 ) -> Response:
     """An executor's log as server-sent events, as a driver's."""
-    begin = await first_position(gateway, log, last, position, tail)
-    return log_events(gateway, caller, log, begin, by_header(gateway, request))
+    position = await first_position(gateway, log, begin)
+    return log_events(gateway, caller, log, position, by_header(gateway, request))
 
 
 # Of a batch
@@ -134,7 +124,7 @@ async def get_batch_executor_log(
     gateway: AGateway, log: OfBatch, first: FirstLine, size: Lines, search: Search = None
 ) -> Response:
     """A page of an executor's log, as of a driver's; `id` is the batch's."""
-    return _json(await log_answer(gateway, log, first, size, search))
+    return answered(await log_answer(gateway, log, first, size, search))
 
 
 @router.get("/batches/{batch}/executors/{executor}/log/text", response_class=Response)
@@ -151,10 +141,8 @@ async def get_batch_executor_log_events(
     caller: ACaller,
     gateway: AGateway,
     log: OfBatch,
-    tail: Tail = None,
-    position: Position = None,
-    last: Last = None,
+    begin: Begin,
 ) -> Response:
     """An executor's log as server-sent events, as a driver's."""
-    begin = await first_position(gateway, log, last, position, tail)
-    return log_events(gateway, caller, log, begin, by_header(gateway, request))
+    position = await first_position(gateway, log, begin)
+    return log_events(gateway, caller, log, position, by_header(gateway, request))

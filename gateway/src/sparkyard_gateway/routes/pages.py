@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from sparkyard_gateway import event_streams, pages
@@ -25,8 +25,8 @@ from sparkyard_gateway.event_streams import event
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.overview import statement_documents
 from sparkyard_gateway.pod_story import pod_document
-from sparkyard_gateway.routes.dependencies import AGateway, integer
-from sparkyard_gateway.routes.records import Check, Watch, first_position, log_events, whole_log
+from sparkyard_gateway.routes.dependencies import AGateway, answered, integer
+from sparkyard_gateway.routes.records import Begin, Check, Watch, first_position, log_events, whole_log
 from sparkyard_gateway.routes.sessions import DEFAULT_PAGE, Search, log_answer
 from sparkyard_gateway.routes.spark_ui import Login, login_of, plain_path, to_login
 from sparkyard_gateway.session_pods import ExecutorLog
@@ -265,13 +265,11 @@ async def ui_log_events(
     caller: AReader,
     gateway: AGateway,
     session: Kept,
-    tail: Annotated[int | None, Query(ge=0)] = None,
-    position: Annotated[int | None, Query(alias="from", ge=0)] = None,
-    last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    begin: Begin,
 ) -> Response:
     """The log as it grows."""
-    begin = await first_position(gateway, session, last, position, tail)
-    return log_events(gateway, caller, session, begin, _check(request, gateway))
+    position = await first_position(gateway, session, begin)
+    return log_events(gateway, caller, session, position, _check(request, gateway))
 
 
 @router.get("/ui/sessions/{session}/log")
@@ -284,7 +282,7 @@ async def ui_log(
 ) -> Response:
     """Lines of the log, or those with a text."""
     answer = await log_answer(gateway, session, first, min(max(0, size), 1000), search)
-    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+    return answered(answer)
 
 
 @router.get("/ui/sessions/{session}/log/text")
@@ -307,13 +305,11 @@ async def ui_executor_log_events(
     caller: AReader,
     gateway: AGateway,
     log: OfExecutor,
-    tail: Annotated[int | None, Query(ge=0)] = None,
-    position: Annotated[int | None, Query(alias="from", ge=0)] = None,
-    last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    begin: Begin,
 ) -> Response:
     """An executor's log as it grows."""
-    begin = await first_position(gateway, log, last, position, tail)
-    return log_events(gateway, caller, log, begin, _check(request, gateway))
+    position = await first_position(gateway, log, begin)
+    return log_events(gateway, caller, log, position, _check(request, gateway))
 
 
 @router.get("/ui/sessions/{session}/executors/{executor}/log")
@@ -326,7 +322,7 @@ async def ui_executor_log(
 ) -> Response:
     """Lines of an executor's log, or those with a text."""
     answer = await log_answer(gateway, log, first, min(max(0, size), 1000), search)
-    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+    return answered(answer)
 
 
 @router.get("/ui/sessions/{session}/executors/{executor}/log/text")

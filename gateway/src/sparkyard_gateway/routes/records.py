@@ -1,11 +1,11 @@
 """/sessions/{id}/record and what lies below: additions to Livy's API, reachable for as long as a log is kept."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
 from sparkyard_gateway import event_streams
@@ -17,7 +17,7 @@ from sparkyard_gateway.event_streams import event
 from sparkyard_gateway.failures import Failure, failure_of_output
 from sparkyard_gateway.live import LiveSession, LiveStatement
 from sparkyard_gateway.rendering import output_of, session_answer
-from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedSession, integer, number
+from sparkyard_gateway.routes.dependencies import ACaller, AGateway, OwnedSession, answered, integer, number
 from sparkyard_gateway.routes.sessions import DEFAULT_PAGE, Search, log_answer
 from sparkyard_gateway.session_pods import ExecutorLog
 from sparkyard_gateway.wire import (
@@ -48,8 +48,25 @@ async def kept_session(caller: ACaller, gateway: AGateway, session: Reference) -
 KeptSession = Annotated[LiveSession, Depends(kept_session)]
 
 
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where a reader of events begins: where it was, where it wants, or so much before the end."""
+
+    last: str | None
+    position: int | None
+    tail: int | None
+
+
+async def beginning(
+    tail: Annotated[int | None, Query(ge=0, description="Begin so many bytes before the end.")] = None,
+    position: Annotated[int | None, Query(alias="from", ge=0, description="Begin at this byte.")] = None,
+    last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> Beginning:
+    """As the request says."""
+    return Beginning(last, position, tail)
+
+
+Begin = Annotated[Beginning, Depends(beginning)]
 
 
 @router.get("/records", response_model=RecordsAnswer)
@@ -57,13 +74,13 @@ async def list_records(caller: ACaller, gateway: AGateway, size: Limited = DEFAU
     """Sessions that ended and that Livy's routes no longer know, for as long as their logs are kept."""
     past = await gateway.records.past(caller, size)
     prefix = gateway.settings.prefix
-    return _json(RecordsAnswer(records=[session_answer(each, [], prefix) for each in past]))
+    return answered(RecordsAnswer(records=[session_answer(each, [], prefix) for each in past]))
 
 
 @router.get("/sessions/{session}/record", response_model=RecordAnswer)
 async def get_record(gateway: AGateway, session: KeptSession) -> Response:
     """What is kept of a session."""
-    return _json(await record_of(gateway, session))
+    return answered(await record_of(gateway, session))
 
 
 async def record_of(gateway: Gateway, session: LiveSession) -> RecordAnswer:
@@ -88,14 +105,14 @@ def failure_answer(failure: Failure | None) -> FailureAnswer | None:
 @router.get("/sessions/{session}/exception", response_model=ExceptionAnswer)
 async def get_exception(gateway: AGateway, session: KeptSession) -> Response:
     """The last exception in the driver's log, root cause first."""
-    return _json(ExceptionAnswer(exception=failure_answer(await gateway.logs.failure(session))))
+    return answered(ExceptionAnswer(exception=failure_answer(await gateway.logs.failure(session))))
 
 
 @router.get("/sessions/{session}/statements/{statement}/exception", response_model=ExceptionAnswer)
 async def get_statement_exception(gateway: AGateway, session: OwnedSession, statement: str) -> Response:
     """The exception that a statement ended with, root cause first; null where it did not."""
     found = await gateway.statements.get(session, number(statement))
-    return _json(ExceptionAnswer(exception=failure_answer(failure_of_statement(found))))
+    return answered(ExceptionAnswer(exception=failure_answer(failure_of_statement(found))))
 
 
 def failure_of_statement(statement: LiveStatement) -> Failure | None:
@@ -113,7 +130,7 @@ async def get_record_log(
     search: Search = None,
 ) -> Response:
     """As `/sessions/{id}/log`, also of a session that is no longer shown."""
-    return _json(await log_answer(gateway, session, first, size, search))
+    return answered(await log_answer(gateway, session, first, size, search))
 
 
 @router.get("/sessions/{session}/record/log/text", response_class=Response)
@@ -154,26 +171,23 @@ async def get_log_events(
     caller: ACaller,
     gateway: AGateway,
     session: KeptSession,
-    tail: Annotated[int | None, Query(ge=0, description="Begin so many bytes before the end.")] = None,
-    position: Annotated[int | None, Query(alias="from", ge=0, description="Begin at this byte.")] = None,
-    last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    begin: Begin,
 ) -> Response:
     """The log as server-sent events: `log` with `from` (bytes before it) and `text`, and `end` when all is told."""
-    begin = await first_position(gateway, session, last, position, tail)
-    return log_events(gateway, caller, session, begin, by_header(gateway, request))
+    position = await first_position(gateway, session, begin)
+    return log_events(gateway, caller, session, position, by_header(gateway, request))
 
 
-async def first_position(
-    gateway: Gateway, session: Readable, last: str | None, position: int | None, tail: int | None
-) -> int:
-    """Where a reader of events begins: where it was, where it wants, or so much before the end."""
+async def first_position(gateway: Gateway, log: Readable, begin: Beginning) -> int:
+    """The byte at which a reader of events begins. Raises BadNumber."""
+    last = begin.last
     if last is not None:
         if not last.isascii() or not last.isdecimal() or len(last) > 18:
             raise BadNumber(last)
         return int(last)
-    if position is not None:
-        return position
-    return 0 if tail is None else max(0, await gateway.logs.end(session) - tail)
+    if begin.position is not None:
+        return begin.position
+    return 0 if begin.tail is None else max(0, await gateway.logs.end(log) - begin.tail)
 
 
 def log_events(gateway: Gateway, caller: Caller, session: Readable, position: int, check: Check) -> Response:

@@ -13,6 +13,7 @@ from sparkyard_gateway.routes.dependencies import (
     OwnedSession,
     StoppableSession,
     Wait,
+    answered,
     body,
     described,
     integer,
@@ -60,10 +61,6 @@ async def log_answer(
     return LogMatches(id=session.id, from_=max(0, first), total=found.total, log=found.lines, numbers=found.numbers)
 
 
-def _json(answer: SessionAnswer | SessionsAnswer | StateAnswer | LogAnswer | Message, status: int = 200) -> Response:
-    return Response(answer.model_dump_json(by_alias=True), status, media_type="application/json")
-
-
 def _answer(gateway: AGateway, session: LiveSession) -> SessionAnswer:
     return session_answer(session, gateway.sessions.log_tail(session, LOG_LINES), gateway.settings.prefix)
 
@@ -83,7 +80,7 @@ async def list_sessions(
     visible = gateway.sessions.visible(caller)
     page = visible[max(0, first) : max(0, first + min(max(0, size), LARGEST_PAGE))]
     answers = [_answer(gateway, each) for each in page]
-    return _json(SessionsAnswer(from_=first, total=len(visible), sessions=answers))
+    return answered(SessionsAnswer(from_=first, total=len(visible), sessions=answers))
 
 
 @router.post(
@@ -110,9 +107,9 @@ async def create_session(
     """Start a session. It is answered at once, in state `starting`."""
     if validate:
         await gateway.sessions.judge(caller, wish)
-        return _json(Message(msg="would be granted"))
+        return answered(Message(msg="would be granted"))
     session = await gateway.sessions.create(caller, wish, key)
-    response = _json(_answer(gateway, session), 201)
+    response = answered(_answer(gateway, session), 201)
     response.headers["Location"] = f"{request.scope['root_path']}/sessions/{session.id}"
     return response
 
@@ -135,13 +132,13 @@ async def get_session(
             await session.changed.wait_until(lambda: session.state is not known, wait)
         finally:
             session.waiting -= owners
-    return _json(_answer(gateway, session))
+    return answered(_answer(gateway, session))
 
 
 @router.get("/sessions/{session}/state", response_model=StateAnswer)
 async def get_state(session: OwnedSession) -> Response:
     """A session's state alone."""
-    return _json(StateAnswer(id=session.id, state=session.state))
+    return answered(StateAnswer(id=session.id, state=session.state))
 
 
 @router.get("/sessions/{session}/log", response_model=LogAnswer | LogMatches)
@@ -153,14 +150,14 @@ async def get_log(
     search: Search = None,
 ) -> Response:
     """A page of the driver's log. A negative `from` is the tail, a negative `size` all, up to 10,000 lines."""
-    return _json(await log_answer(gateway, session, first, size, search))
+    return answered(await log_answer(gateway, session, first, size, search))
 
 
 @router.delete("/sessions/{session}", response_model=Message)
 async def delete_session(caller: ACaller, gateway: AGateway, session: OwnedSession) -> Response:
     """End a session and show it no more."""
     await gateway.sessions.delete(session, by=caller.name)
-    return _json(Message(msg="deleted"))
+    return answered(Message(msg="deleted"))
 
 
 @router.post("/sessions/{session}/stop", status_code=204)
@@ -174,11 +171,11 @@ async def stop_session(caller: ACaller, gateway: AGateway, session: StoppableSes
 @router.post("/sessions/{session}/connect", response_model=SessionAnswer)
 async def connect_session(gateway: AGateway, session: OwnedSession) -> Response:
     """A session, as Livy's own client asks for it first."""
-    return _json(_answer(gateway, session))
+    return answered(_answer(gateway, session))
 
 
 @router.post("/sessions/{session}/interrupt", response_model=Message)
 async def interrupt_session(gateway: AGateway, session: StoppableSession) -> Response:
     """Cancel what runs and what waits in a session; the session itself lives on."""
     await gateway.statements.interrupt(session)
-    return _json(Message(msg="interrupted"))
+    return answered(Message(msg="interrupted"))

@@ -12,6 +12,7 @@ from sparkyard_gateway.routes.dependencies import (
     OwnedSession,
     StoppableSession,
     Wait,
+    answered,
     body,
     described,
     integer,
@@ -104,7 +105,7 @@ async def get_output(
     """Addition: a piece of an output that was too long for its statement's answer, while the session lives."""
     found = await gateway.statements.get(session, number(statement))
     answer = await gateway.pieces.fetch(session, found.id, mime, max(0, first), size)
-    return _json(answer.model_dump_json(by_alias=True))
+    return answered(answer)
 
 
 @router.post("/sessions/{session}/statements/{statement}/cancel", response_model=Message)
@@ -135,4 +136,4 @@ async def complete(
             matches=found.matches,
         )
     )
-    return _json(answer.model_dump_json(by_alias=True))
+    return answered(answer)
