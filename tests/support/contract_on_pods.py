@@ -13,7 +13,6 @@ import httpx
 from support import hub_stand_in, quick_java
 from support.cluster.using import Cluster
 from support.contract_backends import CATALOG, PEOPLE, admit_everybody, client_of
-from support.running_gateway import ROOT
 from support.spark_pods import PATIENCE_SECONDS, PodsGateway, apply_chart, kubeconfig_of, remove_policies
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -75,7 +74,6 @@ def running(
         )  # fmt: skip
         if simulated:
             gateway.module = "support.simulated_pods"
-            gateway.extra_environment = {"PYTHONPATH": str(ROOT / "tests")}
         stack.callback(gateway.stop)
         gateway.start_at(port)
         yield OnPods({name: stack.enter_context(client_of(name, gateway.url)) for name in PEOPLE}, gateway)

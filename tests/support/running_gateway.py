@@ -75,6 +75,8 @@ class RunningGateway:
             "--catalog", str(ROOT / "catalog.yaml"), "--state-dir", str(self._folder / "state"), *self._options,
         ]  # fmt: skip
         environment = {**os.environ, **self.extra_environment}
+        if self.module.startswith("support."):
+            environment["PYTHONPATH"] = str(ROOT / "tests")
         with self._log.open("ab") as log:
             if self._forked:
                 self.process = fork_server.server().start(

@@ -105,8 +105,6 @@ def start_gateway(hub: HubStandIn, forked: bool, tmp_path_factory: pytest.TempPa
             "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", *options,
             module=module, forked=forked,
         )  # fmt: skip
-        if module.startswith("support."):
-            gateway.extra_environment = {"PYTHONPATH": str(SIMULATED.parents[1])}
         started.append(gateway)
         gateway.start()
         return gateway
@@ -128,7 +126,7 @@ def start_mortal(hub: HubStandIn, forked: bool, tmp_path: Path) -> Iterator[Star
             module="support.gateway_with_clock" if clock else "sparkyard_gateway.command", log=log, forked=forked,
         )  # fmt: skip
         if clock is not None:
-            gateway.extra_environment = {"SPARKYARD_TEST_CLOCK": str(clock), "PYTHONPATH": str(SIMULATED.parents[1])}
+            gateway.extra_environment = {"SPARKYARD_TEST_CLOCK": str(clock)}
         started.append(gateway)
         gateway.start()
         return gateway

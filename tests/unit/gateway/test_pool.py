@@ -93,10 +93,7 @@ def shared(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "--stop-drivers-on-exit", "--sweep-seconds", "0.1", "--identity-ttl-seconds", "1", "--max-sessions", "6",
         module="support.gateway_with_memory", forked=True,
     )  # fmt: skip
-    gateway.extra_environment = {
-        "SPARKYARD_TEST_MEMORY": str(folder / "memory"),
-        "PYTHONPATH": str(SIMULATED.parents[1]),
-    }
+    gateway.extra_environment = {"SPARKYARD_TEST_MEMORY": str(folder / "memory")}
     gateway.start()
     yield Yard(folder, gateway)
     gateway.stop()
