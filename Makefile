@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VENV := .venv/bin
 PORT ?= 8000
 PYTEST := $(VENV)/pytest
-# Four share two cores well, as some always wait; what stays together and what comes first is said in tests/conftest.py.
+# Four share two cores well, as some always wait; what stays together and what comes first is said in tests/conftest.py and tests/support/by_file.py.
 SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 # Two files of the cluster's tests at once: its drivers and hubs are on the same two cores.
 ON_CLUSTER := -n 2 --dist loadfile --timeout 900

@@ -4,16 +4,18 @@ shared_facts        ../shared beside the project, or a skip that says so
 upstream_livy       a real Apache Livy 0.7.1 with a real spark-submit, one for all tests that ask for it
 """
 
+import contextlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 from support import quick_java
 from support import upstream_livy as livy
+from support.by_file import TOGETHER, ByFile
 
 # A busy machine is slow: how long an example takes says nothing about it.
 hypothesis.settings.register_profile(
@@ -25,21 +27,19 @@ hypothesis.settings.load_profile("sparkyard")
 quick_java.use()
 
 ROOT = Path(__file__).parent.parent
-TOGETHER = ("tests/local/",)
-"""What shares something that is dear to start, beyond a file: a hub, a browser and the people who use them."""
-
-
-class ByFile(LoadFileScheduling):
-    """Tests side by side: those of a file one after the other in one process, and so what is in TOGETHER."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Tell how a process of the tests died, which the library does not."""
+    if error:
+        with contextlib.suppress(AttributeError, subprocess.TimeoutExpired):
+            print(f"\n{node.gateway.id} ended with code {node.gateway._io.popen.wait(10)}", flush=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
