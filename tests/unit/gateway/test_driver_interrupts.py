@@ -14,7 +14,7 @@ import pytest
 from sparkyard_gateway.driver.interrupts import Interrupts
 from sparkyard_gateway.driver.journal import Journal
 from sparkyard_gateway.driver.statements import Statements
-from support.driver_cells import Cells
+from support.driver_cells import Cells, give_back_sigint
 
 
 class NoJobs:
@@ -93,10 +93,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     before = signal.getsignal(signal.SIGINT)
     with Cells() as cells:
         yield Session(cells, tmp_path)
-    # One that strikes late does so harmlessly as long as the handler is there, and would end these tests after it.
-    for thread in [each for each in threading.enumerate() if each.name == "sparkyard-cancel"]:
-        thread.join(10)
-    signal.signal(signal.SIGINT, before)
+    give_back_sigint(before)
 
 
 def cancel_after(session: Session, code: str, seconds: float = 0.1) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from sparkyard_gateway.driver.r_interpreter import RInterpreter
 from sparkyard_gateway.driver.r_process import environment, find_r
 from sparkyard_gateway.driver.statements import put_together
 from sparkyard_gateway.driver.streams import Streams
+from support.driver_cells import give_back_sigint
 from support.driver_peer import DriverPeer, DriverProcess
 
 R = find_r()
@@ -96,7 +97,7 @@ def r(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RCells]:
     yield cells
     cells.run("quit()")
     sys.stdout, sys.stderr, sys.stdin = kept[:3]
-    signal.signal(signal.SIGINT, kept[3])
+    give_back_sigint(kept[3])
 
 
 @needs_r
