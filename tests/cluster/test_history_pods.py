@@ -149,6 +149,9 @@ def test_an_ended_session_shows_its_jobs(spark, ended):
 
 
 def test_it_is_shown_in_a_browser(spark, ended):
+    for pod in pods_of_histories(spark):
+        name = pod["metadata"]["name"]
+        spark.cluster.kubectl("delete", "pod", name, "-n", spark.namespace, "--grace-period=0", "--force")
     # People come by https, where a browser tells what it fetches as a part of a page.
     with chromium(f"--unsafely-treat-insecure-origin-as-secure={spark.url}") as browser:
         context = browser.new_context()
@@ -156,7 +159,10 @@ def test_it_is_shown_in_a_browser(spark, ended):
         address = f"{spark.url}{PREFIX}/"
         context.add_cookies([{"name": LOGIN_COOKIE, "value": sealed, "url": address, "httpOnly": True}])
         page = context.new_page()
-        page.goto(f"{spark.url}{ended['sparkUiPath']}", timeout=300_000)
+        page.goto(f"{spark.url}{ended['sparkUiPath']}", timeout=60_000)
+        # Until its pod is there, which takes longer than a person looks at nothing; then the page itself goes on.
+        expect(page.get_by_role("heading", name="Opening the history")).to_be_visible()
+        expect(page.get_by_text("Completed Jobs").first).to_be_visible(timeout=300_000)
         page.get_by_role("link", name="Stages", exact=True).click()
         expect(page.get_by_text("Completed Stages").first).to_be_visible(timeout=60_000)
         page.locator("a.name-link").first.click()

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.description import describe
-from sparkyard_gateway.errors import GatewayError, Shape
+from sparkyard_gateway.errors import GatewayError, HistoryStarts, Shape
 from sparkyard_gateway.forwarding import Forwarding
 from sparkyard_gateway.routes import (
     away,
@@ -137,7 +137,7 @@ async def _gateway_error(request: Request, error: Exception) -> Response:
     gateway: Gateway = request.app.state.gateway
     gateway.metrics.refusals.labels(error.code).inc()
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    if path.startswith("/ui/") and spark_ui.opened(request):
+    if isinstance(error, HistoryStarts) or (path.startswith("/ui/") and spark_ui.opened(request)):
         return pages.error_page(request, error)
     if path.startswith(("/spark-ui/", "/oauth_callback")) and "authorization" not in request.headers:
         return spark_ui.error_page(error)

@@ -148,6 +148,21 @@ class NoHistory(GatewayError):
         super().__init__("This session has ended, and Spark has left no history of it to show.")
 
 
+class HistoryStarts(Unavailable):
+    code = "history_starts"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "It has ended. Spark's history server, which shows what it has left, is starting: that takes some "
+            "seconds, or minutes where the cluster has to get a machine for it. This page opens it by itself."
+        )
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """A browser asks again by itself."""
+        return {**super().headers, "Refresh": "2"}
+
+
 class Misdirected(GatewayError):
     """Clients do not see it: the gateway that they asked asks on (``sparkyard_gateway.forwarding``)."""
 

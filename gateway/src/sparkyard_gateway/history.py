@@ -71,6 +71,11 @@ class History:
         finally:
             server.busy -= 1
 
+    async def open(self, subject: Subject) -> None:
+        """Have its server show it. Raises NoHistory and Unavailable."""
+        async with self.server_of(subject):
+            pass
+
     async def _process_of(self, subject: Subject) -> HistoryServer:
         python, spark = subject.spec.get("python"), subject.spec.get("spark_home")
         return await self._servers.server_for(

@@ -33,6 +33,7 @@ from sparkyard_gateway.backends.base import Backend, BatchBackend
 from sparkyard_gateway.batch_records import BatchRecords
 from sparkyard_gateway.errors import Forbidden, NoHistory, SessionNotFound, Unauthenticated
 from sparkyard_gateway.history import History, path_of
+from sparkyard_gateway.openings import Openings
 from sparkyard_gateway.records import Records
 from sparkyard_gateway.sealing import Seal
 from sparkyard_gateway.subjects import BATCHES, Subject, of_batch, of_session
@@ -102,6 +103,7 @@ class SparkUi:
         self._identities = identities
         self._backends = backends
         self._history = history
+        self._openings = Openings(history.open)
         self._passes = Seal(secret, "spark-ui-pass")
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(30.0, connect=3.0),
@@ -115,6 +117,7 @@ class SparkUi:
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self._openings.close()
         await self._client.aclose()
 
     async def find(self, caller: Caller, area: str, reference: str) -> Subject:
@@ -159,8 +162,19 @@ class SparkUi:
 
     # Proxying
 
-    async def fetch(self, subject: Subject, base: str, path: str, query: str, headers: Mapping[str, str]) -> Page:
-        """Get a page from its Spark UI; `base` is the path that its links shall begin with."""
+    async def fetch(
+        self,
+        subject: Subject,
+        base: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        patience: float | None = None,
+    ) -> Page:
+        """Get a page from its Spark UI; `base` is the path that its links shall begin with.
+
+        Raises NoHistory, Unavailable, and HistoryStarts where a history server takes longer than `patience` in seconds.
+        """
         if subject.active:
             upstream = await self._upstream(subject)
             extensions = {"sni_hostname": subject.certified}
@@ -170,6 +184,7 @@ class SparkUi:
         own = path_of(subject.app_id or "", path)
         if own is None:
             return Page(302, {"location": f"{base}/history/{subject.app_id}/{quote(path)}{query and '?'}{query}"}, b"")
+        await self._openings.wait(subject, patience)
         async with self._history.server_of(subject) as server:
             return await self._passed_on(server.client, server.url, base, own, query, headers, server.extensions)
 

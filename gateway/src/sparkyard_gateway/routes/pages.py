@@ -20,7 +20,14 @@ from sparkyard_gateway.auth import Caller
 from sparkyard_gateway.browser_login import LOGIN_COOKIE
 from sparkyard_gateway.context import Gateway
 from sparkyard_gateway.elsewhere import HERE
-from sparkyard_gateway.errors import Forbidden, GatewayError, NoSuchRoute, StoreUnavailable, Unauthenticated
+from sparkyard_gateway.errors import (
+    Forbidden,
+    GatewayError,
+    HistoryStarts,
+    NoSuchRoute,
+    StoreUnavailable,
+    Unauthenticated,
+)
 from sparkyard_gateway.event_streams import event
 from sparkyard_gateway.live import LiveSession
 from sparkyard_gateway.overview import statement_documents
@@ -162,7 +169,8 @@ def _texts(request: Request, gateway: Gateway, caller: Caller | None, title: str
 def error_page(request: Request, error: GatewayError) -> Response:
     """An error for somebody who opened a page."""
     missing = error.status == 404
-    texts = _texts(request, request.app.state.gateway, None, "Not there" if missing else "Not possible")
+    title = "Not there" if missing else "Opening the history" if isinstance(error, HistoryStarts) else "Not possible"
+    texts = _texts(request, request.app.state.gateway, None, title)
     sentence = "There is no such session, or it is not yours to see." if missing else error.message
     content = pages.page("message", **texts, session="", heading=texts["title"], sentence=sentence)
     return HTMLResponse(content, error.status, headers={**pages.HEADERS, **error.headers})

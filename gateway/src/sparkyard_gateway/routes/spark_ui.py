@@ -20,6 +20,9 @@ from sparkyard_gateway.whereabouts import HOW_MUCH, KEPT
 
 router = APIRouter(include_in_schema=False)
 
+PATIENCE_SECONDS = 4.0
+"""So long a person sees nothing while a history server starts; then a page that says so."""
+
 Reference = Annotated[str, Path(max_length=128)]
 
 
@@ -112,7 +115,8 @@ async def _proxied(request: Request, ui: SparkUi, subject: Subject, base: str, p
     elsewhere = await _elsewhere(request, ui, subject)
     if elsewhere is not None:
         return elsewhere
-    page = await ui.fetch(subject, base, path, request.url.query, request.headers)
+    patience = PATIENCE_SECONDS if _read_by_a_person(request) else None
+    page = await ui.fetch(subject, base, path, request.url.query, request.headers, patience)
     headers = {
         **page.headers,
         "Content-Security-Policy": POLICY,
@@ -146,6 +150,10 @@ async def _elsewhere(request: Request, ui: SparkUi, subject: Subject) -> Respons
 def opened(request: Request) -> bool:
     """Whether a person opened this as a page of its own; browsers say so, and scripts cannot say otherwise."""
     return request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+
+
+def _read_by_a_person(request: Request) -> bool:
+    return request.headers.get("sec-fetch-mode") == "navigate" and "text/html" in request.headers.get("accept", "")
 
 
 def _browser(request: Request) -> str:
