@@ -76,6 +76,12 @@ class History:
         async with self.server_of(subject):
             pass
 
+    def doubt(self, server: HistoryServer | HistoryPod) -> None:
+        """It did not answer: whoever asks for it next looks first whether it is there still."""
+        server.shown.clear()
+        if isinstance(server, HistoryPod):
+            server.stayed = 0.0
+
     async def _process_of(self, subject: Subject) -> HistoryServer:
         python, spark = subject.spec.get("python"), subject.spec.get("spark_home")
         return await self._servers.server_for(

@@ -184,9 +184,19 @@ class SparkUi:
         own = path_of(subject.app_id or "", path)
         if own is None:
             return Page(302, {"location": f"{base}/history/{subject.app_id}/{quote(path)}{query and '?'}{query}"}, b"")
+        page = await self._of_history(subject, base, own, query, headers, patience)
+        # One that was there a moment ago may be gone, with its node say: then another is started.
+        return page if page.status != 502 else await self._of_history(subject, base, own, query, headers, patience)
+
+    async def _of_history(
+        self, subject: Subject, base: str, path: str, query: str, headers: Mapping[str, str], patience: float | None
+    ) -> Page:
         await self._openings.wait(subject, patience)
         async with self._history.server_of(subject) as server:
-            return await self._passed_on(server.client, server.url, base, own, query, headers, server.extensions)
+            page = await self._passed_on(server.client, server.url, base, path, query, headers, server.extensions)
+            if page.status == 502:
+                self._history.doubt(server)
+            return page
 
     async def _passed_on(
         self,
