@@ -154,7 +154,8 @@ class HistoryStarts(Unavailable):
     def __init__(self) -> None:
         super().__init__(
             "This session or batch has ended. Spark's history server, which shows what it has left, is starting: "
-            "that takes some seconds, or minutes where the cluster has to get a machine for it. This page opens it by itself."
+            "that takes some seconds, or minutes where the cluster has to get a machine for it. This page opens it by "
+            "itself."
         )
 
     @property
