@@ -6,7 +6,6 @@ batches   Ann's batches by their file's name, all asked for at once, as most of 
 """
 
 import json
-import socket
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -96,13 +95,10 @@ def jobs(cluster: Cluster) -> Iterator[JobServer]:
 
 @pytest.fixture(scope="module")
 def spark(cluster: Cluster, jobs: JobServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsGateway]:
-    for image in ("spark-3.5", "spark-3.5-pandas-2.1"):
-        cluster.load(image)
-    with socket.socket() as probe:
-        probe.bind((cluster.host, 0))
-        port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("gateway")
-    with running(cluster, folder, port, (f"{jobs.url}/jobs/", "local:///opt/spark/", "home://")) as gateway:
+    with running(
+        cluster, folder, ("spark-3.5", "spark-3.5-pandas-2.1"), (f"{jobs.url}/jobs/", "local:///opt/spark/", "home://")
+    ) as gateway:
         yield gateway
 
 

@@ -5,7 +5,6 @@ spark     the gateway, its namespace, Ann who uses it and Bob who may not
 session   a session of Ann's with one executor that has said something, ended by the last test that needs it
 """
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,12 +44,7 @@ sc.parallelize([0], 1).foreach(end_later)
 
 @pytest.fixture(scope="module")
 def spark(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsGateway]:
-    for image in ("spark-3.5", "spark-3.5-pandas-2.1"):
-        cluster.load(image)
-    with socket.socket() as probe:
-        probe.bind((cluster.host, 0))
-        port = probe.getsockname()[1]
-    with running(cluster, tmp_path_factory.mktemp("gateway"), port) as gateway:
+    with running(cluster, tmp_path_factory.mktemp("gateway"), ("spark-3.5", "spark-3.5-pandas-2.1")) as gateway:
         yield gateway
 
 

@@ -5,7 +5,6 @@ spark     the gateway, its namespace, and Ann and Bob who use it
 ended     a session of hers that ran a job and was stopped
 """
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,15 +42,12 @@ def jobs(cluster: Cluster) -> Iterator[JobServer]:
 
 @pytest.fixture(scope="module")
 def spark(cluster: Cluster, jobs: JobServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsGateway]:
-    for image in ("spark-3.5", "spark-3.5-pandas-2.1", "spark-4"):
-        cluster.load(image)
-    with socket.socket() as probe:
-        probe.bind((cluster.host, 0))
-        port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "token").write_text(SECRET)
     options = ("--hub-token-file", str(folder / "token"))
-    with running(cluster, folder, port, (f"{jobs.url}/jobs/",), options) as gateway:
+    with running(
+        cluster, folder, ("spark-3.5", "spark-3.5-pandas-2.1", "spark-4"), (f"{jobs.url}/jobs/",), options
+    ) as gateway:
         yield gateway
 
 

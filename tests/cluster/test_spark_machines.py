@@ -4,7 +4,6 @@ The machines are simulated (`load.simulated`), so that is seen where a pod is bo
 """
 
 import secrets
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,12 +29,7 @@ def machines(cluster: Cluster) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def spark(cluster: Cluster, machines: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsGateway]:
     del machines  # they outlive the gateway's pods
-    for image in ("spark-3.5", "spark-3.5-pandas-2.1"):
-        cluster.load(image)
-    with socket.socket() as probe:
-        probe.bind((cluster.host, 0))
-        port = probe.getsockname()[1]
-    with running(cluster, tmp_path_factory.mktemp("gateway"), port) as gateway:
+    with running(cluster, tmp_path_factory.mktemp("gateway"), ("spark-3.5", "spark-3.5-pandas-2.1")) as gateway:
         yield gateway
 
 

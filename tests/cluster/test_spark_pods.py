@@ -6,7 +6,6 @@ session     a session of Ann's that is ready, one for all tests that do it no ha
 
 import ast
 import json
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -22,12 +21,7 @@ PATIENCE = 180.0
 @pytest.fixture(scope="module")
 def spark(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsGateway]:
     """A gateway on the cluster."""
-    for image in ("spark-3.5", "spark-3.5-pandas-2.1"):
-        cluster.load(image)
-    with socket.socket() as probe:
-        probe.bind((cluster.host, 0))
-        port = probe.getsockname()[1]
-    with running(cluster, tmp_path_factory.mktemp("gateway"), port) as gateway:
+    with running(cluster, tmp_path_factory.mktemp("gateway"), ("spark-3.5", "spark-3.5-pandas-2.1")) as gateway:
         yield gateway
 
 

@@ -77,12 +77,8 @@ def start(cluster: Cluster, folder: Path, times: int) -> Figure:
     """POST to idle against a bare pod, in turn, as the ratio of the medians."""
     print("a driver pod's start against a bare pod's:", flush=True)
     image = cluster.load("spark-3.5")
-    cluster.load("spark-3.5-pandas-2.1")
     ours, bare = [], []
-    with socket.socket() as probe:
-        probe.bind((cluster.host, 0))
-        port = probe.getsockname()[1]
-    with gateway_on_pods(cluster, folder, port) as gateway:
+    with gateway_on_pods(cluster, folder, ("spark-3.5", "spark-3.5-pandas-2.1")) as gateway:
         for turn in range(times + 1):
             bare_seconds = _bare(gateway, image)
             began = time.perf_counter()

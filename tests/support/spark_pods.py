@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import json
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -275,9 +276,18 @@ def prepared(cluster: Cluster, folder: Path, files: tuple[str, ...] = ()) -> Ite
 
 @contextmanager
 def running(
-    cluster: Cluster, folder: Path, port: int, files: tuple[str, ...] = (), options: tuple[str, ...] = ()
+    cluster: Cluster,
+    folder: Path,
+    images: tuple[str, ...],
+    files: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> Iterator[PodsGateway]:
-    """A gateway on ground of its own, with these options beside, and Ann and Bob of the crew."""
+    """A gateway on ground of its own, with these images and options beside, and Ann and Bob of the crew."""
+    for image in images:
+        cluster.load(image)
+    with socket.socket() as probe:
+        probe.bind((cluster.host, 0))
+        port = probe.getsockname()[1]
     with prepared(cluster, folder, files) as ground, hub_stand_in.running() as hub:
         hub.admit(TOKEN, "ann", ("data-science",))
         hub.admit(BOBS_TOKEN, "bob", ("data-science",))

@@ -64,7 +64,7 @@ def _prepare(_place: Place, _arguments: argparse.Namespace) -> None:
         say("no cluster can run on this machine; the tests on Kubernetes will be left out")
         return
     machine.install(machine.PACKAGES)
-    for source in binaries.CLUSTER:
+    for source in binaries.ALL.values():
         binaries.built(source)
     for image in (*images.IMAGES.values(), images.TRAEFIK):
         images.built(image)

@@ -65,9 +65,10 @@ KUBERNETES_PROGRAMS = Source(
 )
 HELM = Source("helm", ("helm.sh/helm/v3/cmd/helm",), about="2 minutes")
 KWOK = Source("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), about="2 minutes")
-# What a running cluster needs; Helm and kwok are built when somebody asks for them.
+METRICS_SERVER = Source("metrics-server", ("sigs.k8s.io/metrics-server/cmd/metrics-server",), about="2 minutes")
+# What a running cluster needs; the others are built when somebody asks for them.
 CLUSTER = (ETCD, COREDNS, KUBERNETES_PROGRAMS)
-ALL = {source.name: source for source in (*CLUSTER, HELM, KWOK)}
+ALL = {source.name: source for source in (*CLUSTER, HELM, KWOK, METRICS_SERVER)}
 
 
 def cache() -> Path:

@@ -55,10 +55,11 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
 
 
 def write(folder: Path, addresses: Iterable[str]) -> bytes:
-    """Write certificates/{authority.crt,apiserver.crt,apiserver.key} and accounts.key; gives the authority."""
+    """Write certificates/{authority,apiserver,aggregator}.crt with keys of the latter two, and accounts.key; gives the
+    authority. By the aggregator's the API server is known to those who answer for a part of its API."""
     into = folder / "certificates"
     into.mkdir(mode=0o700)
-    signer, key = _key(), _key()
+    signer, key, aggregator = _key(), _key(), _key()
     authority = (
         _builder("sparkyard cluster", "sparkyard cluster", signer, signer)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -74,9 +75,18 @@ def write(folder: Path, addresses: Iterable[str]) -> bytes:
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(signer, hashes.SHA256())
     )
+    asks = (
+        _builder("aggregator", "sparkyard cluster", aggregator, signer)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(authority=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
     encoded = authority.public_bytes(serialization.Encoding.PEM)
     (into / "authority.crt").write_bytes(encoded)
     (into / "apiserver.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (into / "apiserver.key").write_bytes(_pem(key))
+    (into / "aggregator.crt").write_bytes(asks.public_bytes(serialization.Encoding.PEM))
+    (into / "aggregator.key").write_bytes(_pem(aggregator))
     (folder / "accounts.key").write_bytes(_pem(_key()))
     return encoded

@@ -174,6 +174,11 @@ def commands(place: Place, addresses: Addresses, programs: Programs) -> dict[str
             f"--service-account-signing-key-file={folder}/accounts.key",
             f"--service-cluster-ip-range={addresses.services}", "--kubelet-preferred-address-types=InternalIP",
             "--enable-admission-plugins=NodeRestriction", "--event-ttl=6h", "--profiling=false",
+            f"--requestheader-client-ca-file={folder}/certificates/authority.crt",
+            "--requestheader-allowed-names=aggregator", "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={folder}/certificates/aggregator.crt",
+            f"--proxy-client-key-file={folder}/certificates/aggregator.key",
         ],
         "controller-manager": [
             f"{kube}/kube-controller-manager", f"--kubeconfig={folder}/controllers.kubeconfig", "--leader-elect=false",
