@@ -78,8 +78,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running() -> Iterator[Standalone]:
-    """Start one with a copy of the repository's catalog, and end it."""
+def running(*, before: int = 0) -> Iterator[Standalone]:
+    """Start one with a copy of the repository's catalog, and end it; it has been started so often `before`."""
     # Not pytest's own folder, which is closed to others: users' processes run under uids of their own.
     home = Path(tempfile.mkdtemp(prefix="sparkyard-"))
     home.chmod(0o755)
@@ -87,8 +87,12 @@ def running() -> Iterator[Standalone]:
     shutil.copy(ROOT / "catalog.yaml", catalog)
     environment = os.environ | {"SPARKYARD_HOME": str(home / "state")}
     up = [str(COMMAND), "up", "--detach", "--port", str(free_port()), "--catalog", str(catalog)]
-    started = subprocess.run(up, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert started.returncode == 0, started.stdout + started.stderr
+    down = [str(COMMAND), "down"]
+    for start in range(before + 1):
+        if start:
+            subprocess.run(down, env=environment, cwd=ROOT, capture_output=True, timeout=120, check=True)
+        done = subprocess.run(up, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
     try:
         record = json.loads((home / "state" / "standalone.json").read_text())
         users = tuple(
@@ -98,5 +102,5 @@ def running() -> Iterator[Standalone]:
             home / "state", catalog, record["address"], record["gateway"], record["provider"], record["pid"], users
         )
     finally:
-        subprocess.run([str(COMMAND), "down"], env=environment, cwd=ROOT, capture_output=True, timeout=120, check=False)
+        subprocess.run(down, env=environment, cwd=ROOT, capture_output=True, timeout=120, check=False)
         shutil.rmtree(home)
