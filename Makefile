@@ -10,7 +10,7 @@ SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 # Two files of the cluster's tests at once: its drivers and hubs are on the same two cores.
 ON_CLUSTER := -n 2 --dist loadfile --timeout 900
 # `make test` tries what failed once more and names it (docs/decisions/0029-tried-once-more.md).
-ONCE_MORE := --durations 15 --reruns 1 --reruns-delay 2 -rfER
+ONCE_MORE := --durations 15 --reruns 1 --reruns-delay 2 --rerun-show-tracebacks -rfER
 
 .PHONY: help setup up down test check lint types imports unit contract local cluster-up cluster-down cluster-test images bench docs lock clean
 
