@@ -5,7 +5,8 @@ a browser and the gateway would wait. So a person is told after a moment, and as
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from sparkyard_gateway.errors import HistoryStarts
 from sparkyard_gateway.subjects import Subject
@@ -16,8 +17,8 @@ MOST_KEPT = 100
 class Openings:
     """Opens histories. How one failed is kept for whoever asks next; that it is open is not."""
 
-    def __init__(self, opened: Callable[[Subject], Awaitable[None]]) -> None:
-        self._open = opened
+    def __init__(self, opening: Callable[[Subject], Coroutine[Any, Any, None]]) -> None:
+        self._opening = opening
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     async def wait(self, subject: Subject, seconds: float | None) -> None:
@@ -29,7 +30,7 @@ class Openings:
         task = self._tasks.get(key)
         if task is None:
             self._make_room()
-            task = self._tasks[key] = asyncio.create_task(self._opened(subject), name="history-opening")
+            task = self._tasks[key] = asyncio.create_task(self._opening(subject), name="history-opening")
             task.add_done_callback(_seen)
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():
@@ -45,9 +46,6 @@ class Openings:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _opened(self, subject: Subject) -> None:
-        await self._open(subject)
 
     def _make_room(self) -> None:
         """Whoever asked for one that is over may never come back for it."""

@@ -191,7 +191,8 @@ class SparkUi:
     async def _of_history(
         self, subject: Subject, base: str, path: str, query: str, headers: Mapping[str, str], patience: float | None
     ) -> Page:
-        await self._openings.wait(subject, patience)
+        if patience is not None:
+            await self._openings.wait(subject, patience)
         async with self._history.server_of(subject) as server:
             page = await self._passed_on(server.client, server.url, base, path, query, headers, server.extensions)
             if page.status == 502:
